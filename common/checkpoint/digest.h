@@ -1,0 +1,46 @@
+// The digest: one number for everything that training has learnt.
+//
+// rows  = sum modulo 2^128 over rows of XXH3-128(table name NUL id u64-LE row bytes)
+// digest = XXH3-128(kDigestVersion | rows | dense tensors and optimizer states in name order: name NUL bytes |
+//          epoch, step, early-stopping state)
+// The sum does not depend on the order of rows, so shards add theirs in any order. Not in it: run epoch, client sequences,
+// partition map, tier, paths.
+//
+// Thread-safe (values).
+#ifndef PAGODA_COMMON_CHECKPOINT_DIGEST_H_
+#define PAGODA_COMMON_CHECKPOINT_DIGEST_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "common/checkpoint/safetensors.h"
+#include "proto/checkpoint.pb.h"
+
+namespace pagoda {
+
+inline constexpr int kDigestVersion = 1;
+
+// Of rows, mergeable by addition.
+class RowDigest {
+ public:
+  RowDigest() = default;
+  RowDigest(uint64_t high, uint64_t low) : high_(high), low_(low) {}
+  void AddRow(absl::string_view table, uint64_t id, absl::Span<const std::byte> row);
+  void Merge(const RowDigest& other);
+  uint64_t high() const { return high_; }
+  uint64_t low() const { return low_; }
+
+ private:
+  uint64_t high_ = 0, low_ = 0;
+};
+
+// 32 hex digits. `dense` may come in any order. Of `state`: step, epoch, epoch_step and the early-stopping fields.
+std::string JobDigest(const RowDigest& rows, const std::vector<Tensor>& dense, const TrainState& state);
+
+}  // namespace pagoda
+
+#endif  // PAGODA_COMMON_CHECKPOINT_DIGEST_H_

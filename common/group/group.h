@@ -1,0 +1,67 @@
+// A group of processes that run one job: who am I, how many are we, and messages between us.
+//
+// Two forms: MPI (only point-to-point calls, so that no wait is out of our hands: each one polls,
+// yields and has a deadline) and one process. Collectives are built on Send and Recv here, with an
+// order of additions that depends on nothing but the arguments.
+//
+// **Confined to the thread that created it** (MPI_THREAD_FUNNELED).
+#ifndef PAGODA_COMMON_GROUP_GROUP_H_
+#define PAGODA_COMMON_GROUP_GROUP_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+
+namespace pagoda {
+
+class Group {
+ public:
+  virtual ~Group() = default;
+
+  virtual int rank() const = 0;
+  virtual int size() const = 0;
+
+  // Messages between two ranks with one tag arrive in order. `tag` < 1000 belongs to callers.
+  // Recv requires that `bytes` has the size that was sent. A peer that does not answer within the
+  // group's peer limit is an error (kDeadlineExceeded) that names its rank and host; after 5 s it is
+  // named in a warning.
+  virtual absl::Status Send(int to, int tag, absl::Span<const std::byte> bytes) = 0;
+  virtual absl::Status Recv(int from, int tag, absl::Span<std::byte> bytes) = 0;
+
+  // One text a rank, in rank order, at every rank; lengths may differ.
+  absl::StatusOr<std::vector<std::string>> AllGather(absl::string_view mine);
+  // One text a rank, in rank order, at `root`; empty elsewhere.
+  absl::StatusOr<std::vector<std::string>> Gather(int root, absl::string_view mine);
+  // root's text at every rank.
+  absl::StatusOr<std::string> Broadcast(int root, absl::string_view text);
+  absl::Status Barrier();
+
+  // The group of those ranks that pass the same color, in rank order. All ranks must call it.
+  virtual absl::StatusOr<std::unique_ptr<Group>> Split(int color) = 0;
+
+  // Ends every process of the job at once with this exit code; for errors that only one rank has seen.
+  [[noreturn]] virtual void Abort(int exit_code) = 0;
+};
+
+struct GroupOptions {
+  int peer_timeout_ms = 60'000;  // How long any one wait for a peer may last.
+};
+
+// The one-process form when `launched_by_mpi` is false, else MPI_COMM_WORLD (initialises MPI; call once a process).
+absl::StatusOr<std::unique_ptr<Group>> OpenGroup(bool launched_by_mpi, const GroupOptions& options);
+
+// x[0, n) <- the sum over all ranks at every rank, added as the binary tree of a perfect tree over
+// ranks: ((r0 + r1) + (r2 + r3)) + (r4 + ...); an absent leaf is skipped, never added as zero. With worker w
+// holding the partial sum of its aligned subtree of lanes, the result is the same for any number of workers.
+absl::Status AllReduceTree(Group& group, absl::Span<float> x);
+absl::Status AllReduceTree(Group& group, absl::Span<double> x);
+
+}  // namespace pagoda
+
+#endif  // PAGODA_COMMON_GROUP_GROUP_H_

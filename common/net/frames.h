@@ -1,0 +1,82 @@
+// A message: header, ids, values (grammar: proto/wire.proto), and its encoding to and from bytes.
+//
+// Buffers are shared, not copied: what a transport received is what the shard reads, and what the
+// table wrote is what the socket sends.
+//
+// Thread-safe (values; a Buffer's bytes are never written after it was built).
+#ifndef PAGODA_COMMON_NET_FRAMES_H_
+#define PAGODA_COMMON_NET_FRAMES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "proto/wire.pb.h"
+
+namespace pagoda {
+
+inline constexpr uint32_t kProtocolVersion = 1;
+// Of one frame; a peer cannot make us allocate more.
+inline constexpr size_t kMaxFrameBytes = size_t{256} << 20;
+// client_id of those who are not workers.
+inline constexpr uint32_t kCoordinatorClient = 0xFFFFFFFF;
+inline constexpr uint32_t kControlClient = 0xFFFFFFFE;
+
+// Bytes with shared ownership. `data` is aligned to 8 bytes when the owner is ours; a received frame
+// may not be: read it with memcpy or through AlignedIds().
+class Buffer {
+ public:
+  Buffer() = default;
+  Buffer(const void* data, size_t size, std::shared_ptr<const void> owner)
+      : data_(static_cast<const std::byte*>(data)), size_(size), owner_(std::move(owner)) {}
+  template <typename T>
+  static Buffer Of(std::vector<T> items) {
+    auto owner = std::make_shared<const std::vector<T>>(std::move(items));
+    return Buffer(owner->data(), owner->size() * sizeof(T), owner);
+  }
+  const std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  const std::shared_ptr<const void>& owner() const { return owner_; }
+
+ private:
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+  std::shared_ptr<const void> owner_;
+};
+
+struct Message {
+  WireHeader header;
+  Buffer ids;     // u64
+  Buffer values;  // f32 (Encoding in the header)
+};
+
+// The three frames as they travel.
+struct Frames {
+  Buffer header;
+  Buffer ids;
+  Buffer values;
+};
+
+// Fills in protocol_version and the checksums.
+Frames Encode(Message message);
+
+// Checks sizes, checksums and the protocol version before anything else; every failure is a Status
+// (DataError, or UsageError for another protocol version, naming both). Segments' counts must add up
+// to the ids frame where there is one. A copy is made only of frames that are not aligned.
+absl::StatusOr<Message> Decode(const Frames& frames);
+
+inline absl::Span<const uint64_t> Ids(const Message& message) {
+  return {reinterpret_cast<const uint64_t*>(message.ids.data()), message.ids.size() / 8};
+}
+inline absl::Span<const float> Values(const Message& message) {
+  return {reinterpret_cast<const float*>(message.values.data()), message.values.size() / 4};
+}
+
+}  // namespace pagoda
+
+#endif  // PAGODA_COMMON_NET_FRAMES_H_

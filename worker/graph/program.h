@@ -1,0 +1,107 @@
+// A compiled graph: parameters in one flat array, and runners that compute slices of a batch.
+//
+// Compile derives the backward pass, fuses sibling Dense nodes, plans one arena for all activations of a tile of
+// kTileRows rows and creates every oneDNN primitive. A Runner holds one arena; Run does no allocation.
+//
+// Program: Thread-safe (const). Runner: **Confined to one thread at a time**; it calls omp_set_num_threads(1).
+#ifndef PAGODA_WORKER_GRAPH_PROGRAM_H_
+#define PAGODA_WORKER_GRAPH_PROGRAM_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "worker/graph/graph.h"
+
+namespace pagoda {
+
+// One named parameter inside the flat array: element (r, c) is at offset + r * stride + c. Fusion puts the columns of
+// sibling weights side by side, hence the stride.
+struct ParameterView {
+  std::string name;
+  int rows;      // 1 for a bias.
+  int columns;
+  int64_t offset;
+  int64_t stride;
+};
+
+// One slice of one lane. R rows; any R >= 0. Labels and loss weights are by task: pointer t is [R].
+struct RunArgs {
+  int rows = 0;
+  const float* x = nullptr;                 // [R, input_width]
+  const float* parameters = nullptr;        // [parameter_count]
+  std::vector<const float*> labels;         // [head with loss][R], in order of Head calls
+  // [head with loss][R]: the row's weight in the step's loss, divided by the step's normaliser and times the task's weight;
+  // the loss is sum_r weight_r * l_r.
+  std::vector<const float*> loss_weights;
+  // Outputs; null: not wanted. Backward runs when `gradients` is set.
+  float* gradients = nullptr;               // [parameter_count], overwritten
+  float* dx = nullptr;                      // [R, input_width], overwritten
+  double* losses = nullptr;                 // [head with loss], overwritten
+  std::vector<float*> predictions;          // [every head and output][R]; empty: none
+};
+
+class Runner {
+ public:
+  virtual ~Runner() = default;
+  virtual void Run(const RunArgs& args) = 0;
+};
+
+class Program {
+ public:
+  // Slices of a batch of R rows of one lane; a function of R alone, so that threads change no bits.
+  static constexpr int kTileRows = 256;
+
+  static absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph);
+  virtual ~Program() = default;
+
+  virtual int input_width() const = 0;
+  virtual int64_t parameter_count() const = 0;      // Floats in the flat array, gaps for alignment included (always zero).
+  virtual const std::vector<ParameterView>& parameters() const = 0;  // In name order.
+  virtual const std::vector<Graph::HeadSpec>& heads() const = 0;
+  // Multiply-adds of one row, forward: for FLOP counts (whole step: 2 * 3 times this).
+  virtual int64_t multiply_adds_per_row() const = 0;
+
+  // parameters [parameter_count] <- initial values by (seed, name): weights Glorot-uniform, biases 0.
+  virtual void InitParameters(uint64_t seed, float* parameters) const = 0;
+
+  virtual std::unique_ptr<Runner> NewRunner() const = 0;
+};
+
+// The rows of slice s of n, contiguous, of a lane with `rows` rows: how many slices there are, and where each begins.
+int SliceCount(int rows);
+inline int SliceBegin(int rows, int slice, int slices) {
+  return static_cast<int>(static_cast<int64_t>(rows) * slice / slices);
+}
+
+// The oracle: the same graph by plain loops, T = float or double, one pass over all rows, no fusion, no tiles.
+// parameters [name order, densely packed]; everything else as RunArgs with T for float.
+template <typename T>
+class ReferenceNetwork {
+ public:
+  explicit ReferenceNetwork(Graph graph);
+  struct Result {
+    std::vector<T> predictions;  // [head, R]
+    std::vector<T> losses;       // [head with loss]
+    std::vector<T> gradients;    // packed as `parameters`
+    std::vector<T> dx;           // [R, input_width]
+  };
+  // Names, shapes and packed offsets (stride = columns).
+  const std::vector<ParameterView>& parameters() const { return parameters_; }
+  int64_t parameter_count() const { return parameter_count_; }
+  Result Run(int rows, const std::vector<T>& x, const std::vector<T>& parameters,
+             const std::vector<std::vector<T>>& labels,
+             const std::vector<std::vector<T>>& loss_weights) const;
+
+ private:
+  Graph graph_;
+  std::vector<ParameterView> parameters_;
+  int64_t parameter_count_ = 0;
+};
+
+}  // namespace pagoda
+
+#endif  // PAGODA_WORKER_GRAPH_PROGRAM_H_
