@@ -1,0 +1,96 @@
+#!/usr/bin/env bash
+# Keeps a job alive on machines without a queueing system: runs a command, and runs it again with --resume when it ends
+# in a way that another start may cure.
+#
+#   launcher/supervise.sh [--retries=N] [--backoff=SECONDS] -- mpirun -n 8 build/bin/worker --model=ple
+#
+# Started again: exit code 75 (a peer that does not answer), 85 (preempted, checkpoint written) and death by a signal,
+# at most N times in a row (default 10), after a pause that doubles from SECONDS (default 2) up to a minute. A start that
+# lasted ten minutes or more counts as progress: the count and the pause begin anew. Any other exit code is final.
+# --resume is put behind every `worker` of the command line that has none, also inside `mpirun ... : ...`.
+#
+# SIGTERM, SIGINT and SIGUSR1 ("checkpoint and leave") are passed on; after one of them the command's exit code is
+# kept and nothing is started again. Exit code: the command's; 128 + signal when one killed it.
+set -uo pipefail
+
+retries=10
+backoff=2
+while (($#)); do
+  case "$1" in
+    --retries=*) retries=${1#*=} ;;
+    --backoff=*) backoff=${1#*=} ;;
+    --) shift; break ;;
+    *) echo "supervise.sh: unknown flag '$1'; known: --retries=N --backoff=SECONDS -- COMMAND" >&2; exit 2 ;;
+  esac
+  shift
+done
+if (($# == 0)) || ! [[ $retries =~ ^[0-9]+$ && $backoff =~ ^[0-9]+$ ]]; then
+  echo "usage: launcher/supervise.sh [--retries=N] [--backoff=SECONDS] -- COMMAND..." >&2
+  exit 2
+fi
+
+# The same command with --resume behind each worker.
+resumed=()
+for argument in "$@"; do
+  resumed+=("$argument")
+  if [[ ${argument##*/} == worker && " $* " != *" --resume "* ]]; then
+    resumed+=(--resume)
+  fi
+done
+
+child=
+asked_to_leave=false
+pass_on() {
+  asked_to_leave=true
+  [[ -z $child ]] || kill -s "$1" "$child" 2>/dev/null
+}
+trap 'pass_on TERM' TERM
+trap 'pass_on INT' INT
+trap 'pass_on USR1' USR1
+
+# When this script is killed outright, the command gets a SIGTERM (util-linux's setpriv; Debian always has it).
+die_with_parent=()
+if command -v setpriv >/dev/null; then
+  die_with_parent=(setpriv --pdeathsig TERM --)
+fi
+
+# A command's background child ignores SIGINT; `set -m` gives it a process group of its own and its signals back.
+set -m
+command=("$@")
+pause=$backoff
+attempt=0
+while true; do
+  started=$SECONDS
+  "${die_with_parent[@]}" "${command[@]}" </dev/null &
+  child=$!
+  code=0
+  wait "$child" || code=$?
+  # A trapped signal ends `wait` early: go on until the child itself has gone.
+  while kill -0 "$child" 2>/dev/null; do
+    code=0
+    wait "$child" || code=$?
+  done
+  child=
+
+  if $asked_to_leave || ! ((code == 75 || code == 85 || code > 128)); then
+    exit "$code"
+  fi
+  if ((SECONDS - started >= 600)); then
+    attempt=0
+    pause=$backoff
+  fi
+  if ((attempt >= retries)); then
+    echo "supervise: exit code $code; gave up after $retries restarts" >&2
+    exit "$code"
+  fi
+  attempt=$((attempt + 1))
+  echo "supervise: exit code $code; restart $attempt of $retries in $pause s, with --resume" >&2
+  # In the background, so that a signal is acted upon at once.
+  sleep "$pause" &
+  wait $! || true
+  if $asked_to_leave; then
+    exit "$code"
+  fi
+  pause=$((pause * 2 > 60 ? 60 : pause * 2))
+  command=("${resumed[@]}")
+done
