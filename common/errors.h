@@ -1,8 +1,8 @@
 // Errors as absl::Status, and the exit code that each becomes.
 //
-// A failure that users, peers, disks or data can cause is a Status; a bug is a CHECK. The constructors
-// below name the kind of failure, which fixes the exit code; WithContext adds where it happened on the
-// way up: "pull table=user shard=3: no answer in 200 ms from host:port".
+// A failure that users, peers, disks or data can cause is a Status; a bug is a CHECK. The
+// constructors below name the kind of failure, which fixes the exit code; WithContext adds where it
+// happened on the way up: "pull table=user shard=3: no answer in 200 ms from host:port".
 //
 // Thread-safe (pure functions).
 #ifndef PAGODA_COMMON_ERRORS_H_
@@ -46,11 +46,11 @@ ExitCode ExitCodeOf(const absl::Status& status);
 #define PAGODA_CONCAT(a, b) PAGODA_CONCAT_INNER(a, b)
 
 // Leaves the function with the Status of `expr` unless it is OK.
-#define RETURN_IF_ERROR(expr)                              \
-  do {                                                     \
-    if (absl::Status status_ = (expr); !status_.ok()) {    \
-      return status_;                                      \
-    }                                                      \
+#define RETURN_IF_ERROR(expr)                           \
+  do {                                                  \
+    if (absl::Status status_ = (expr); !status_.ok()) { \
+      return status_;                                   \
+    }                                                   \
   } while (false)
 
 // ASSIGN_OR_RETURN(auto x, F()): x = the value of F()'s StatusOr, or leaves with its Status.

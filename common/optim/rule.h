@@ -1,11 +1,12 @@
 // Optimizer rules: stateless arithmetic over memory that they do not own.
 //
-// One rule serves rows of tables (n = the table's dim, state behind the weights) and dense parameters
-// (n = all of them, state arrays of the same length). State is `state_per_weight` arrays of n scalars,
-// one after the other: [k, n]. Adam on rows is lazy: a rule sees touched rows only.
+// One rule serves rows of tables (n = the table's dim, state behind the weights) and dense
+// parameters (n = all of them, state arrays of the same length). State is `state_per_weight` arrays
+// of n scalars, one after the other: [k, n]. Adam on rows is lazy: a rule sees touched rows only.
 //
-// To add one: a file NAME.cc here that ends in PAGODA_REGISTER_RULE; nothing else changes. Tests find it through
-// the registry: float against double, every parameter off its default, both signs of the gradient.
+// To add one: a file NAME.cc here that ends in PAGODA_REGISTER_RULE; nothing else changes. Tests
+// find it through the registry: float against double, every parameter off its default, both signs
+// of the gradient.
 //
 // Thread-safe (const).
 #ifndef PAGODA_COMMON_OPTIM_RULE_H_
@@ -43,18 +44,21 @@ class Rule {
   virtual ~Rule() = default;
   virtual int state_per_weight() const = 0;
   // Fills the state of new weights; state [state_per_weight, n].
-  virtual void InitState(float* state, int64_t n) const;   // Default: zeros.
+  virtual void InitState(float* state, int64_t n) const;  // Default: zeros.
   virtual void InitState(double* state, int64_t n) const;
-  // True for rules whose weights start at zero, not at the initial-value function (FTRL: w = z = n = 0).
+  // True for rules whose weights start at zero, not at the initial-value function (FTRL: w = z = n
+  // = 0).
   virtual bool StartsAtZero() const { return false; }
   // w [n] <- the rule's step along gradient g [n]. The double form is the plain reference.
-  virtual void Apply(const RuleStep& step, float* w, float* state, const float* g, int64_t n) const = 0;
-  virtual void Apply(const RuleStep& step, double* w, double* state, const double* g, int64_t n) const = 0;
+  virtual void Apply(const RuleStep& step, float* w, float* state, const float* g,
+                     int64_t n) const = 0;
+  virtual void Apply(const RuleStep& step, double* w, double* state, const double* g,
+                     int64_t n) const = 0;
 };
 
 struct RuleInfo {
   std::string name;
-  std::string help;  // One line.
+  std::string help;    // One line.
   std::string source;  // The paper.
   std::vector<ParameterSpec> parameters;
   // `parameters` has every declared name, in range.

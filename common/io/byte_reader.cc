@@ -1,0 +1,144 @@
+// Plain files and pipes, and the loop that drives a decompressor (common/io/decoder.h).
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "common/errors.h"
+#include "common/io/decoder.h"
+#include "common/io/file.h"
+#include "common/io/unique_fd.h"
+
+namespace pagoda {
+namespace {
+
+constexpr size_t kInputBytes = 256 * 1024;
+
+absl::StatusOr<size_t> ReadFd(int fd, const std::string& name, char* out, size_t capacity) {
+  for (;;) {
+    const ssize_t count = read(fd, out, capacity);
+    if (count >= 0) return static_cast<size_t>(count);
+    if (errno != EINTR) return ErrnoError(errno, "read", name);
+  }
+}
+
+class PlainReader : public ByteReader {
+ public:
+  PlainReader(std::string path, int fd) : path_(std::move(path)), fd_(fd) {}
+  absl::StatusOr<size_t> Read(char* out, size_t capacity) override {
+    return ReadFd(fd_.get(), path_, out, capacity);
+  }
+
+ private:
+  const std::string path_;
+  UniqueFd fd_;
+};
+
+class PipeReader : public ByteReader {
+ public:
+  PipeReader(std::string command, FILE* pipe) : command_(std::move(command)), pipe_(pipe) {}
+  // A command that is not read to its end gets SIGPIPE; that is no error.
+  ~PipeReader() override {
+    if (pipe_ != nullptr) pclose(pipe_);
+  }
+  absl::StatusOr<size_t> Read(char* out, size_t capacity) override {
+    if (pipe_ == nullptr) return size_t{0};
+    ASSIGN_OR_RETURN(const size_t count, ReadFd(fileno(pipe_), command_, out, capacity));
+    if (count > 0) return count;
+    RETURN_IF_ERROR(Close());
+    return size_t{0};
+  }
+
+ private:
+  absl::Status Close() {
+    const int status = pclose(pipe_);
+    pipe_ = nullptr;
+    if (status == -1) return ErrnoError(errno, "wait for command", command_);
+    if (WIFSIGNALED(status)) {
+      return IoError(
+          absl::StrCat("command \"", command_, "\" was ended by signal ", WTERMSIG(status)));
+    }
+    if (WEXITSTATUS(status) != 0) {
+      return IoError(absl::StrCat("command \"", command_, "\" failed with exit status ",
+                                  WEXITSTATUS(status), "; its output is not used"));
+    }
+    return absl::OkStatus();
+  }
+
+  const std::string command_;
+  FILE* pipe_;  // nullptr after the end.
+};
+
+class DecodingReader : public ByteReader {
+ public:
+  DecodingReader(std::string path, std::unique_ptr<ByteReader> source,
+                 std::unique_ptr<Decoder> decoder)
+      : path_(std::move(path)), source_(std::move(source)), decoder_(std::move(decoder)) {}
+
+  absl::StatusOr<size_t> Read(char* out, size_t capacity) override {
+    for (;;) {
+      if (begin_ == end_ && !source_ended_) RETURN_IF_ERROR(Fill());
+      const bool starved = begin_ == end_;
+      if (starved && between_members_ && any_member_) return size_t{0};
+      if (starved && between_members_)
+        return DataError(absl::StrCat(path_, ": empty file, not ", decoder_->format()));
+      absl::StatusOr<DecodeStep> step =
+          decoder_->Decode(absl::string_view(input_.data() + begin_, end_ - begin_), out, capacity);
+      if (!step.ok()) return WithContext(step.status(), path_);
+      begin_ += step->consumed;
+      between_members_ = step->member_ended;
+      any_member_ |= step->member_ended;
+      if (step->produced > 0) return step->produced;
+      if (starved && !step->member_ended) {
+        return DataError(
+            absl::StrCat(path_, ": truncated: the ", decoder_->format(), " stream has no end"));
+      }
+    }
+  }
+
+ private:
+  absl::Status Fill() {
+    ASSIGN_OR_RETURN(end_, source_->Read(input_.data(), input_.size()));
+    begin_ = 0;
+    source_ended_ = end_ == 0;
+    return absl::OkStatus();
+  }
+
+  const std::string path_;
+  const std::unique_ptr<ByteReader> source_;
+  const std::unique_ptr<Decoder> decoder_;
+  std::string input_ = std::string(kInputBytes, '\0');  // [begin_, end_) is not decoded yet.
+  size_t begin_ = 0, end_ = 0;
+  bool source_ended_ = false;
+  bool between_members_ = true;  // At the start, and after each member's end.
+  bool any_member_ = false;
+};
+
+absl::StatusOr<std::unique_ptr<ByteReader>> OpenPipe(absl::string_view command) {
+  const std::string text(absl::StripAsciiWhitespace(command));
+  if (text.empty()) return UsageError("a pipe needs a command before its \"|\"");
+  FILE* pipe = popen(text.c_str(), "re");
+  if (pipe == nullptr) return ErrnoError(errno, "start command", text);
+  return std::make_unique<PipeReader>(text, pipe);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ByteReader>> ByteReader::Open(const std::string& path) {
+  absl::string_view command = absl::StripTrailingAsciiWhitespace(path);
+  if (absl::ConsumeSuffix(&command, "|")) return OpenPipe(command);
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return ErrnoError(errno, "open", path);
+  auto plain = std::make_unique<PlainReader>(path, fd);
+  std::unique_ptr<Decoder> decoder = MakeDecoder(path);
+  if (decoder == nullptr) return plain;
+  return std::make_unique<DecodingReader>(path, std::move(plain), std::move(decoder));
+}
+
+}  // namespace pagoda
