@@ -3,13 +3,14 @@
 // Buffers are shared, not copied: what a transport received is what the shard reads, and what the
 // table wrote is what the socket sends.
 //
-// Thread-safe (values; a Buffer's bytes are never written after it was built).
+// Thread-safe (values; a Buffer's bytes are never written while anyone else holds its owner).
 #ifndef PAGODA_COMMON_NET_FRAMES_H_
 #define PAGODA_COMMON_NET_FRAMES_H_
 
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -22,12 +23,17 @@ namespace pagoda {
 inline constexpr uint32_t kProtocolVersion = 1;
 // Of one frame; a peer cannot make us allocate more.
 inline constexpr size_t kMaxFrameBytes = size_t{256} << 20;
+// Of a header frame. Parsed Protobuf can be some 40 times its bytes (an empty repeated message
+// takes 2 bytes on the wire and up to 80 in memory), so this keeps a parsed header below
+// kMaxFrameBytes. A schema or a checkpoint's file list takes about 100 bytes an entry: room for
+// 40,000 of them.
+inline constexpr size_t kMaxHeaderBytes = size_t{4} << 20;
 // client_id of those who are not workers.
 inline constexpr uint32_t kCoordinatorClient = 0xFFFFFFFF;
 inline constexpr uint32_t kControlClient = 0xFFFFFFFE;
 
-// Bytes with shared ownership. `data` is aligned to 8 bytes when the owner is ours; a received frame
-// may not be: read it with memcpy or through AlignedIds().
+// Bytes with shared ownership. The bytes of a decoded message are aligned to 8. A sender that wants
+// to use a block again may do so once its owner's use_count() says that no transport holds it.
 class Buffer {
  public:
   Buffer() = default;
@@ -65,9 +71,12 @@ struct Frames {
 // Fills in protocol_version and the checksums.
 Frames Encode(Message message);
 
+// UsageError when a frame is larger than a peer would take.
+absl::Status CheckFrameSizes(const Frames& frames);
+
 // Checks sizes, checksums and the protocol version before anything else; every failure is a Status
-// (DataError, or UsageError for another protocol version, naming both). Segments' counts must add up
-// to the ids frame where there is one. A copy is made only of frames that are not aligned.
+// (DataError, or UsageError for another protocol version, naming both). Segments' counts must add
+// up to the ids frame where there is one. A copy is made only of frames that are not aligned.
 absl::StatusOr<Message> Decode(const Frames& frames);
 
 inline absl::Span<const uint64_t> Ids(const Message& message) {
