@@ -1,7 +1,8 @@
-// Command lines checked before gflags parses them, so that a bad one ends with exit code 2, one clear line and the near names.
+// Command lines checked before gflags parses them, so that a bad one ends with exit code 2, one
+// clear line and the near names.
 //
-// gflags itself stays beside the mains: they pass what the registry holds. gflags exits with 1 on a bad flag; after CheckCommandLine
-// succeeded it cannot.
+// gflags itself stays beside the mains: they pass what the registry holds. gflags exits with 1 on a
+// bad flag; after CheckCommandLine succeeded it cannot.
 //
 // Thread-safe (functions).
 #ifndef PAGODA_COMMON_FLAGS_H_
@@ -21,8 +22,10 @@ struct FlagSpec {
   std::string help;
 };
 
-// Unknown flags, values of the wrong type, missing values; --flagfile's contents too. `arguments` without the program's name.
-absl::Status CheckCommandLine(const std::vector<FlagSpec>& known, const std::vector<std::string>& arguments);
+// Unknown flags, values of the wrong type, missing values; --flagfile's contents too. `arguments`
+// without the program's name.
+absl::Status CheckCommandLine(const std::vector<FlagSpec>& known,
+                              const std::vector<std::string>& arguments);
 
 // What --help prints: a usage line, then the flags, aligned, with their defaults.
 std::string HelpText(const std::string& usage, const std::vector<FlagSpec>& flags);

@@ -1,9 +1,9 @@
 // Ids: mixing, partitions, the order in which everything walks them, and salts of shared tables.
 //
-// One order serves the whole system. MixId is a bijection on u64; a table's partition is the top ten
-// bits of the mixed id, its hash table is addressed by the bits below them, and every list of ids on
-// the wire is sorted by MixId(id). So a sorted list visits partitions, shards and memory in ascending
-// order, and merging the lists of several workers is a linear pass.
+// One order serves the whole system. MixId is a bijection on u64; a table's partition is the top
+// ten bits of the mixed id, its hash table is addressed by the bits below them, and every list of
+// ids on the wire is sorted by MixId(id). So a sorted list visits partitions, shards and memory in
+// ascending order, and merging the lists of several workers is a linear pass.
 //
 // Thread-safe (pure functions).
 #ifndef PAGODA_COMMON_HASH_H_

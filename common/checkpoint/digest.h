@@ -1,10 +1,13 @@
 // The digest: one number for everything that training has learnt.
 //
-// rows  = sum modulo 2^128 over rows of XXH3-128(table name NUL id u64-LE row bytes)
-// digest = XXH3-128(kDigestVersion | rows | dense tensors and optimizer states in name order: name NUL bytes |
-//          epoch, step, early-stopping state)
-// The sum does not depend on the order of rows, so shards add theirs in any order. Not in it: run epoch, client sequences,
-// partition map, tier, paths.
+// rows   = sum modulo 2^128 over rows of XXH3-128(table name NUL | id u64-LE | row bytes)
+// digest = XXH3-128(kDigestVersion u64-LE | rows (high, low) | dense | state)
+// dense  = (name NUL | byte count u64-LE | bytes)* in name order: parameters and optimizer states
+// state  = step, epoch, epoch_step, best_score (f64), best_step, evaluations_without_better,
+// finished; 8 bytes each
+//
+// The sum does not depend on the order of rows, so shards add theirs in any order. Not in it: run
+// epoch, client sequences, partition map, tier, paths.
 //
 // Thread-safe (values).
 #ifndef PAGODA_COMMON_CHECKPOINT_DIGEST_H_
@@ -38,8 +41,10 @@ class RowDigest {
   uint64_t high_ = 0, low_ = 0;
 };
 
-// 32 hex digits. `dense` may come in any order. Of `state`: step, epoch, epoch_step and the early-stopping fields.
-std::string JobDigest(const RowDigest& rows, const std::vector<Tensor>& dense, const TrainState& state);
+// 32 hex digits. `dense` may come in any order. Of `state`: step, epoch, epoch_step and the
+// early-stopping fields.
+std::string JobDigest(const RowDigest& rows, const std::vector<Tensor>& dense,
+                      const TrainState& state);
 
 }  // namespace pagoda
 

@@ -1,10 +1,12 @@
-// The manifest of a checkpoint (grammar: proto/checkpoint.proto), and the directory that holds checkpoints.
+// The manifest of a checkpoint (grammar: proto/checkpoint.proto), and the directory that holds
+// checkpoints.
 //
 // RUN_DIR/checkpoints/step-000000001170/   committed
 // RUN_DIR/checkpoints/step-000000001170.tmp/   being written; removed by the next start
 // RUN_DIR/checkpoints/best -> step-...     symbolic link, replaced atomically
 //
-// Commit: all files written and fsynced into the .tmp directory, the manifest last, the directory fsynced, then renamed.
+// Commit: all files written and fsynced into the .tmp directory, the manifest last, the directory
+// fsynced, then renamed.
 //
 // Thread-safe (functions over files); one process writes.
 #ifndef PAGODA_COMMON_CHECKPOINT_MANIFEST_H_
@@ -26,7 +28,8 @@ inline constexpr uint32_t kCheckpointVersion = 1;
 absl::StatusOr<std::string> BeginCheckpoint(const std::string& checkpoints_dir, int64_t step);
 
 // Writes the manifest into `temporary_dir`, syncs, renames; returns the committed path.
-absl::StatusOr<std::string> CommitCheckpoint(const std::string& temporary_dir, const Manifest& manifest);
+absl::StatusOr<std::string> CommitCheckpoint(const std::string& temporary_dir,
+                                             const Manifest& manifest);
 
 // Reads and checks the manifest alone: its checksum, its version.
 absl::StatusOr<Manifest> ReadManifest(const std::string& checkpoint_dir);
@@ -37,15 +40,20 @@ absl::Status VerifyFiles(const std::string& checkpoint_dir, const Manifest& mani
 struct FoundCheckpoint {
   std::string path;
   Manifest manifest;
-  std::vector<std::string> skipped;  // Newer ones that did not verify, with the reason, for a warning.
+  std::vector<std::string>
+      skipped;  // Newer ones that did not verify, with the reason, for a warning.
 };
-// The newest committed checkpoint whose files all verify. NotFound when there is none.
+// The newest committed checkpoint whose files all verify. NotFound when there is none at all;
+// DataError when there are some and none verifies: to start afresh then is for a person to decide.
 absl::StatusOr<FoundCheckpoint> FindNewest(const std::string& checkpoints_dir);
 
 // Points checkpoints_dir/best at step N's directory.
 absl::Status MarkBest(const std::string& checkpoints_dir, int64_t step);
 
-// Removes all but the newest `keep` and the best.
+// Removes what a start that died left unfinished (*.tmp).
+absl::Status RemoveUnfinished(const std::string& checkpoints_dir);
+
+// Removes all but the newest `keep` (at least one) and the best.
 absl::Status RemoveOld(const std::string& checkpoints_dir, int keep);
 
 }  // namespace pagoda

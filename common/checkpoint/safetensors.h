@@ -1,7 +1,8 @@
 // Safetensors files: named tensors that Python's `safetensors` loads without copying.
 //
 // file = header length u64-LE | JSON header, padded with blanks to 8 bytes | the tensors' bytes
-// JSON = {"__metadata__": {text: text}, NAME: {"dtype": "F32", "shape": [..], "data_offsets": [begin, end]}, ...}
+// JSON = {"__metadata__": {text: text}, NAME: {"dtype": "F32", "shape": [..], "data_offsets":
+// [begin, end]}, ...}
 //
 // Used for a checkpoint's dense file, for dumps and for --init.
 //
@@ -21,15 +22,15 @@ namespace pagoda {
 
 struct Tensor {
   std::string name;
-  std::string dtype;           // F32, F64, U64, I64
+  std::string dtype;  // F32, F64, U64, I64
   std::vector<int64_t> shape;
-  std::string bytes;           // Little-endian, row-major.
+  std::string bytes;  // Little-endian, row-major.
 
   static Tensor F32(std::string name, std::vector<int64_t> shape, const float* data);
   static Tensor U64(std::string name, std::vector<int64_t> shape, const uint64_t* data);
   const float* f32() const { return reinterpret_cast<const float*>(bytes.data()); }
   const uint64_t* u64() const { return reinterpret_cast<const uint64_t*>(bytes.data()); }
-  int64_t size() const;        // Product of shape.
+  int64_t size() const;  // Product of shape.
 };
 
 // Writes atomically (temporary, fsync, rename).

@@ -1,25 +1,27 @@
 // Adam: Kingma & Ba, ICLR 2015, algorithm 1:
-//   m <- beta1 m + (1 - beta1) g,  v <- beta2 v + (1 - beta2) g^2,
-//   w <- w - alpha mhat / (sqrt(vhat) + epsilon),  mhat = m / (1 - beta1^t),  vhat = v / (1 -
-//   beta2^t).
+//   m <- beta1 m + (1 - beta1) g,    mhat = m / (1 - beta1^t),
+//   v <- beta2 v + (1 - beta2) g^2,  vhat = v / (1 - beta2^t),
+//   w <- w - alpha mhat / (sqrt(vhat) + epsilon).
 // State: m [n], v [n].
 //
-// The kernel takes the form of the end of their section 2, which saves the two divisions by the
-// corrections:
-//   w <- w - alpha_t m / (sqrt(v) + epsilon_hat),  alpha_t = alpha sqrt(1 - beta2^t) / (1 -
-//   beta1^t);
-// with epsilon_hat = epsilon sqrt(1 - beta2^t) it is algorithm 1, and torch.optim.Adam: rule
-// "adam". With epsilon_hat = epsilon it is torch.optim.SparseAdam: rule "sparse_adam". On rows both
-// are lazy.
+// The kernel takes the form of the end of their section 2, which saves two divisions a weight:
+//   w <- w - alpha_t m / (sqrt(v) + epsilon_hat),
+//   alpha_t = alpha sqrt(1 - beta2^t) / (1 - beta1^t).
+// With epsilon_hat = epsilon sqrt(1 - beta2^t) it is algorithm 1 and torch.optim.Adam: rule "adam".
+// With epsilon_hat = epsilon it is torch.optim.SparseAdam: rule "sparse_adam". On rows, both are
+// lazy: those that a batch does not touch stay as they are.
 #include <cmath>
 
 #include "common/optim/rule.h"
 
+// foreach_target.h includes this file once for each SIMD target; it must come before highway.h.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "common/optim/adam.cc"
+#include "hwy/foreach_target.h"
 #include "common/optim/element_wise-inl.h"
-#include "hwy/foreach_target.h"  // Must come before highway.h.
 #include "hwy/highway.h"
+// clang-format on
 
 #ifndef PAGODA_COMMON_OPTIM_ADAM_ONCE_
 #define PAGODA_COMMON_OPTIM_ADAM_ONCE_

@@ -7,11 +7,14 @@
 
 #include "common/optim/rule.h"
 
+// foreach_target.h includes this file once for each SIMD target; it must come before highway.h.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "common/optim/ftrl.cc"
+#include "hwy/foreach_target.h"
 #include "common/optim/element_wise-inl.h"
-#include "hwy/foreach_target.h"  // Must come before highway.h.
 #include "hwy/highway.h"
+// clang-format on
 
 #ifndef PAGODA_COMMON_OPTIM_FTRL_ONCE_
 #define PAGODA_COMMON_OPTIM_FTRL_ONCE_

@@ -1,11 +1,14 @@
 // Stochastic gradient descent (Robbins & Monro 1951): w <- w - alpha g. No state.
 #include "common/optim/rule.h"
 
+// foreach_target.h includes this file once for each SIMD target; it must come before highway.h.
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "common/optim/sgd.cc"
+#include "hwy/foreach_target.h"
 #include "common/optim/element_wise-inl.h"
-#include "hwy/foreach_target.h"  // Must come before highway.h.
 #include "hwy/highway.h"
+// clang-format on
 
 HWY_BEFORE_NAMESPACE();
 namespace pagoda {
