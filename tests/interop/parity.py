@@ -1,0 +1,347 @@
+#!/usr/bin/env python3
+"""Parity with PyTorch: the same models, initial values, data and order on both sides.
+
+    parity.py --reference=BIN --worker=BIN --psctl=BIN [--models=a,b] [--rules=sgd,adam] [--keep=DIR]
+
+1. double: parity_reference (plain kernels, plain rules) against PyTorch in float64, 100 steps, SGD, Adagrad and Adam (rows:
+   torch.optim.SparseAdam): every tensor and every row, norm-relative, <= 1e-9.
+2. float: the product itself, `worker --init`, against PyTorch in float32: each of 100 steps' losses (<= 1e-4 relative; 5e-3 with
+   Adagrad), the gradients of the first step, dense and rows, and the predictions of the model after it (<= 1e-5
+   norm-relative per tensor).
+
+Prints a table. Exit codes: 0 parity, 1 none, 77 skipped: no PyTorch (never under CI=true).
+"""
+import argparse
+import csv
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+try:
+    import numpy as np
+    import torch
+except ImportError as error:
+    print(f"SKIPPED: {error}; apt-get install python3-torch python3-numpy (launcher/packages.sh parity)")
+    sys.exit(1 if os.environ.get("CI") == "true" else 77)
+
+import safetensors_lite
+import torch_models
+
+STEPS, BATCH = 100, 64
+TASKS = ["a", "b"]
+TASK_WEIGHTS = {"a": 1.0, "b": 0.5}
+# Name, vocabulary, ids an example (more than one: a list, pooled by its sum; duplicates happen).
+FEATURES = [("user", 400, 1), ("item", 60, 1), ("tags", 25, 3)]
+DENSE_COLUMNS = 4
+# Rule on dense parameters, rule on rows, learning rate. Adagrad's start at 0 makes its first steps as long as the rate.
+RULES = {
+    "sgd": ("sgd", "sgd", 0.05),
+    "adagrad": ("adagrad", "adagrad", 0.01),
+    "adam": ("adam", "sparse_adam", 0.002),
+}
+DOUBLE_TOLERANCE = 1e-9
+LOSS_TOLERANCE = {"sgd": 1e-4, "adagrad": 5e-3, "adam": 1e-4}
+FIRST_STEP_TOLERANCE = 1e-5
+# w0 - w1 of one SGD step is the gradient times this; large, so that the difference is not lost in w's rounding.
+GRADIENT_RATE = 1024.0
+
+
+class Data:
+    """Ids [S, B, L] numbered over all features, dense values, labels and weights [S, T, B]."""
+
+    def __init__(self, seed=1):
+        random = np.random.default_rng(seed)
+        columns, offset = [], 0
+        self.offsets = []
+        for _, vocabulary, length in FEATURES:
+            self.offsets.append(offset)
+            # Squares lean towards small ids: some rows are met in each step, some in one only.
+            ids = (random.random((STEPS, BATCH, length)) ** 2 * vocabulary).astype(np.uint64)
+            columns.append(ids + np.uint64(offset))
+            offset += vocabulary
+        self.row_count = offset
+        self.ids = np.concatenate(columns, axis=2)
+        # Short decimals: the same in text, float and double.
+        self.dense = np.round(random.normal(size=(STEPS, BATCH, DENSE_COLUMNS)) * 64) / 64
+        logit = self.dense.sum(axis=2) * 0.5 + (self.ids[:, :, 0] % 2).astype(float) - 0.5
+        a = random.random((STEPS, BATCH)) < 1 / (1 + np.exp(-logit))
+        b = a & (random.random((STEPS, BATCH)) < 0.5)  # A funnel, for ESMM.
+        self.labels = np.stack([a, b], axis=1).astype(np.float64)
+        weight = random.choice([0.0, 0.5, 1.0, 2.0], size=(STEPS, BATCH))
+        self.weights = np.stack([np.ones_like(weight), weight], axis=1)
+
+    def write_csv(self, path):
+        with open(path, "w", newline="") as file:
+            writer = csv.writer(file)
+            names = [name for name, _, _ in FEATURES] + [f"d{i}" for i in range(DENSE_COLUMNS)]
+            writer.writerow(names + TASKS + ["weight"])
+            for s in range(STEPS):
+                for r in range(BATCH):
+                    row, at = [], 0
+                    for (_, _, length), offset in zip(FEATURES, self.offsets):
+                        row.append("|".join(str(int(i) - offset) for i in self.ids[s, r, at:at + length]))
+                        at += length
+                    row += [repr(float(d)) for d in self.dense[s, r]]
+                    row += [int(label) for label in self.labels[s, :, r]] + [self.weights[s, 1, r]]
+                    writer.writerow(row)
+
+
+class TorchTrainer:
+    """The other side: plain PyTorch, sparse gradients for the rows."""
+
+    def __init__(self, model, dtype, data, seed=7):
+        self.model, self.dtype = model, dtype
+        self.data = data
+        self.network = torch_models.Network(dtype, seed)
+        generator = torch.Generator().manual_seed(seed + 1)
+        rows = (torch.rand(data.row_count, torch_models.EMBEDDING_DIM, generator=generator) * 2 - 1) * 0.5
+        self.rows = rows.to(dtype).requires_grad_()
+        with torch.no_grad():
+            self.forward(0)  # Makes the parameters.
+        self.dense_optimizer = self.sparse_optimizer = None
+
+    def optimize_by(self, rule, rate):
+        dense = list(self.network.parameters.values())
+        make = {"sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad, "adam": torch.optim.Adam}[rule]
+        make_sparse = {"sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad, "adam": torch.optim.SparseAdam}[rule]
+        self.dense_optimizer, self.sparse_optimizer = make(dense, lr=rate), make_sparse([self.rows], lr=rate)
+
+    def forward(self, s):
+        ids = torch.from_numpy(self.data.ids[s].astype(np.int64))
+        vectors = torch.nn.functional.embedding(ids, self.rows, sparse=True)  # [B, L, D]
+        parts, at = [], 0
+        for _, _, length in FEATURES:
+            parts.append(vectors[:, at:at + length].sum(dim=1))
+            at += length
+        x = torch.cat(parts + [torch.from_numpy(self.data.dense[s]).to(self.dtype)], dim=1)
+        return torch_models.MODELS[self.model](self.network, x, TASKS)
+
+    def step(self, s):
+        labels = {t: torch.from_numpy(self.data.labels[s, i]).to(self.dtype) for i, t in enumerate(TASKS)}
+        weights = {t: torch.from_numpy(self.data.weights[s, i]).to(self.dtype) for i, t in enumerate(TASKS)}
+        losses = torch_models.losses(self.model, self.forward(s), labels, weights)
+        total = sum(TASK_WEIGHTS[t] * losses[t] for t in TASKS)
+        self.dense_optimizer.zero_grad(set_to_none=True)
+        self.sparse_optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        self.dense_optimizer.step()
+        self.sparse_optimizer.step()
+        return [float(losses[t]) for t in TASKS]
+
+    def predict(self, s):
+        with torch.no_grad():
+            return torch_models.predictions(self.model, self.forward(s))
+
+    def tensors(self):
+        return {name: p.detach().numpy().copy() for name, p in self.network.parameters.items()}
+
+    def row_values(self):
+        return self.rows.detach().numpy().copy()
+
+
+def norm_relative(got, wanted):
+    got, wanted = got.astype(np.float64), wanted.astype(np.float64)
+    norm = np.linalg.norm(wanted)
+    difference = np.linalg.norm(got.reshape(-1) - wanted.reshape(-1))
+    return difference / norm if norm > 0 else difference
+
+
+def model_config(model, rule, rate=None):
+    dense, sparse, default_rate = RULES[rule]
+    rate = default_rate if rate is None else rate
+    return f"""
+        model {{ name: "{model}" embedding_dim: {torch_models.EMBEDDING_DIM} {torch_models.MODEL_CONFIGS[model]} }}
+        optimizer {{ name: "dense" rule: "{dense}" learning_rate: {rate} }}
+        optimizer {{ name: "sparse" rule: "{sparse}" learning_rate: {rate} }}
+        train {{ epochs: 1 batch_size: {BATCH} shuffle: NONE patience: 0 }}
+    """
+
+
+def dataset_config(path):
+    features = "".join(
+        f'feature {{ name: "{name}" table: "{name}" kind: {"ID" if length == 1 else "ID_LIST"} }}\n'
+        for name, _, length in FEATURES)
+    features += "".join(f'feature {{ name: "d{i}" kind: DENSE }}\n' for i in range(DENSE_COLUMNS))
+    return f"""
+        dataset {{
+          name: "parity"
+          csv {{ header: true }}
+          source {{ path: "{path}" split: TRAIN }}
+          source {{ path: "{path}" split: VALID end_row: {BATCH} }}
+          source {{ path: "{path}" split: TEST end_row: {BATCH} }}
+          {features}
+          task {{ name: "a" label: "a" weight: {TASK_WEIGHTS["a"]} }}
+          task {{ name: "b" label: "b" weight: {TASK_WEIGHTS["b"]} sample_weight: "weight" }}
+          funnel: "a" funnel: "b"
+        }}
+    """
+
+
+def run(command, **keywords):
+    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=300,
+                          **keywords)
+    if done.returncode != 0:
+        raise RuntimeError(f"exit code {done.returncode}: {' '.join(map(str, command))}\n{done.stdout[-2000:]}"
+                           f"\n{done.stderr[-2000:]}")
+    return done
+
+
+class Parity:
+    def __init__(self, arguments, work):
+        self.arguments, self.work = arguments, work
+        self.data = Data()
+        self.failed = False
+        self.data.write_csv(work / "data.csv")
+        (work / "dataset.textproto").write_text(dataset_config("data.csv"))
+        safetensors_lite.write(work / "batches.safetensors", {
+            "ids": self.data.ids, "dense": self.data.dense, "labels": self.data.labels, "weights": self.data.weights})
+
+    def report(self, what, model, rule, worst, where, tolerance):
+        good = worst <= tolerance
+        self.failed |= not good
+        print(f"{what:<22}{model:<15}{rule:<9}{worst:>10.1e} <= {tolerance:.0e}  {'ok' if good else 'FAILED'}  ({where})",
+              flush=True)
+
+    def worst(self, pairs):
+        """pairs: (name, got, wanted); the largest norm-relative difference and its name."""
+        return max(((norm_relative(got, wanted), name) for name, got, wanted in pairs), default=(float("inf"), "nothing"))
+
+    def double(self, model, rule):
+        trainer = TorchTrainer(model, torch.float64, self.data)
+        dense, sparse, rate = RULES[rule]
+        trainer.optimize_by(rule, rate)
+        ids = np.arange(self.data.row_count, dtype=np.uint64)
+        safetensors_lite.write(self.work / "init.safetensors",
+                               {**trainer.tensors(), "row_ids": ids, "rows": trainer.row_values()})
+        (self.work / "reference.textproto").write_text(
+            model_config(model, rule) + dataset_config("data.csv"))
+        run([self.arguments.reference, f"--config={self.work}/reference.textproto",
+             f"--init={self.work}/init.safetensors", f"--batches={self.work}/batches.safetensors",
+             f"--output={self.work}/final.safetensors", "--list_lengths=" + ",".join(str(f[2]) for f in FEATURES)])
+        losses = np.array([trainer.step(s) for s in range(STEPS)])
+        final = safetensors_lite.read(self.work / "final.safetensors")
+        wanted = trainer.tensors()
+        names = set(final) - {"rows", "row_ids", "losses"}
+        if names != set(wanted):
+            raise RuntimeError(f"{model}: parameters differ: {sorted(names ^ set(wanted))}")
+        self.report("double, tensors", model, rule, *self.worst((n, final[n], wanted[n]) for n in wanted), DOUBLE_TOLERANCE)
+        rows = trainer.row_values()
+        self.report("double, rows", model, rule,
+                    *self.worst((f"row {i}", final["rows"][i], rows[i]) for i in range(len(rows))), DOUBLE_TOLERANCE)
+        self.report("double, losses", model, rule, *self.worst([("all steps", final["losses"], losses)]), DOUBLE_TOLERANCE)
+
+    def train_product(self, model, rule, trainer, name, rate, steps):
+        """A single-process run from the trainer's values; its folder."""
+        run_dir = self.work / name
+        tables = {}
+        for (feature, vocabulary, _), offset in zip(FEATURES, self.data.offsets):
+            tables[f"{feature}.ids"] = np.arange(vocabulary, dtype=np.uint64)
+            tables[f"{feature}.rows"] = trainer.row_values()[offset:offset + vocabulary].astype(np.float32)
+        safetensors_lite.write(self.work / "init32.safetensors", {**trainer.tensors(), **tables})
+        (self.work / "model.textproto").write_text(model_config(model, rule, rate))
+        run([self.arguments.worker, f"--model={self.work}/model.textproto", f"--dataset={self.work}/dataset.textproto",
+             f"--init={self.work}/init32.safetensors", f"--run_dir={run_dir}", "--log_every=1", f"--max_steps={steps}",
+             "--lanes=1", "--threads=1"])
+        return run_dir
+
+    def losses_of(self, run_dir):
+        events = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+        return np.array([[e["loss"][t] for t in TASKS] for e in events if e["event"] == "step"])
+
+    def dump_of(self, run_dir, steps):
+        """Dense tensors, and the rows [row_count, D] of all tables; rows without a push are None."""
+        checkpoint = run_dir / "checkpoints" / f"step-{steps}"
+        output = run_dir / "dump"
+        run([self.arguments.psctl, "dump", f"--checkpoint={checkpoint}", f"--output={output}", "--dense"])
+        dense, rows = {}, [None] * self.data.row_count
+        for file in sorted(output.rglob("*.safetensors")):
+            arrays = safetensors_lite.read(file)
+            if "ids" not in arrays:
+                dense.update(arrays)
+                continue
+            for (feature, _, _), offset in zip(FEATURES, self.data.offsets):
+                if feature in file.relative_to(output).parts or file.stem == feature:
+                    for i, row in zip(arrays["ids"], arrays["rows"]):
+                        rows[int(i) + offset] = row
+        return dense, rows
+
+    def float_losses(self, model, rule):
+        """float: losses of each step."""
+        trainer = TorchTrainer(model, torch.float32, self.data)
+        run_dir = self.train_product(model, rule, trainer, f"{model}-{rule}", None, STEPS)
+        trainer.optimize_by(rule, RULES[rule][2])
+        wanted = np.array([trainer.step(s) for s in range(STEPS)])
+        got = self.losses_of(run_dir)
+        if got.shape != wanted.shape:
+            raise RuntimeError(f"{model}: {got.shape[0]} steps logged, not {STEPS}")
+        relative = np.abs(got - wanted) / np.abs(wanted)
+        step = int(relative.max(axis=1).argmax())
+        self.report("float, losses", model, rule, float(relative.max()), f"step {step + 1}", LOSS_TOLERANCE[rule])
+
+    def first_step(self, model):
+        """float: gradients and the forward pass. PyTorch computes in double here: the oracle's own error is none."""
+        trainer = TorchTrainer(model, torch.float32, self.data)
+        before, rows_before = trainer.tensors(), trainer.row_values()
+        run_dir = self.train_product(model, "sgd", trainer, f"{model}-gradient", GRADIENT_RATE, 1)
+        dense, rows = self.dump_of(run_dir, 1)
+
+        oracle = TorchTrainer(model, torch.float64, self.data)
+        oracle.optimize_by("sgd", 1.0)
+        oracle_before, oracle_rows = oracle.tensors(), oracle.row_values()
+        first = oracle.step(0)
+        gradients = {n: oracle_before[n] - v for n, v in oracle.tensors().items()}
+        row_gradients = oracle_rows - oracle.row_values()
+        self.report("float, gradients", model, "",
+                    *self.worst((n, (before[n].astype(np.float64) - dense[n]) / GRADIENT_RATE, gradients[n])
+                                for n in before), FIRST_STEP_TOLERANCE)
+        pairs = []
+        for (feature, vocabulary, _), offset in zip(FEATURES, self.data.offsets):
+            touched = [i for i in range(offset, offset + vocabulary) if np.any(row_gradients[i])]
+            got = [(rows_before[i].astype(np.float64) - rows[i]) / GRADIENT_RATE for i in touched]
+            pairs.append((feature, np.array(got), row_gradients[touched]))
+        self.report("float, row gradients", model, "", *self.worst(pairs), FIRST_STEP_TOLERANCE)
+        self.report("float, first losses", model, "", *self.worst([("both", self.losses_of(run_dir)[0], np.array(first))]),
+                    FIRST_STEP_TOLERANCE)
+        self.predictions(model)
+
+    def predictions(self, model):
+        """float: predictions after one ordinary SGD step."""
+        run_dir = self.train_product(model, "sgd", TorchTrainer(model, torch.float32, self.data), f"{model}-predict", None, 1)
+        run([self.arguments.worker, "--mode=predict", f"--checkpoint={run_dir}/checkpoints/step-1", f"--run_dir={run_dir}"])
+        with open(run_dir / "predictions.csv", newline="") as file:
+            table = list(csv.DictReader(file))
+        oracle = TorchTrainer(model, torch.float64, self.data)
+        oracle.optimize_by("sgd", RULES["sgd"][2])
+        oracle.step(0)
+        wanted = oracle.predict(0)
+        self.report("float, predictions", model, "",
+                    *self.worst((t, np.array([float(r[t]) for r in table]), wanted[t].numpy()) for t in TASKS),
+                    FIRST_STEP_TOLERANCE)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("reference", "worker", "psctl"):
+        parser.add_argument(f"--{name}", type=pathlib.Path, required=True)
+    parser.add_argument("--models", default=",".join(torch_models.MODELS))
+    parser.add_argument("--rules", default=",".join(RULES))
+    parser.add_argument("--keep", type=pathlib.Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        work = arguments.keep or pathlib.Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
+        parity = Parity(arguments, work.resolve())
+        for model in arguments.models.split(","):
+            for rule in arguments.rules.split(","):
+                parity.double(model, rule)
+                parity.float_losses(model, rule)
+            parity.first_step(model)
+    return 1 if parity.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
