@@ -1,25 +1,35 @@
 // One training step of one worker's lanes: the hot path.
 //
-// Step t of a worker that owns lanes [first_lane, first_lane + lane_count): ids of the lanes are deduplicated in MixId order and announced to the
-// shards ahead (Prepare on the reader's thread, Announce on the step's); Run gathers the pulled rows into the network's input, runs forward and backward
-// slice by slice on the compute threads, sums dense gradients along the tree of slices, lanes and workers, applies the dense rule, sums sparse gradients
-// along the tree of lanes and pushes them; the push's reply carries the rows of t + 1. At steady state nothing is allocated.
+// Step t of a worker that owns lanes [first, first + lane_count): the lanes' ids are deduplicated
+// in MixId order (Prepare, on the reader's thread) and announced to the shards ahead (Announce, on
+// the step's). Run gathers the pulled rows into the network's input, runs forward and backward
+// slice by slice on the compute threads, and then sums rows' gradients over lanes and pushes them;
+// while the shards apply those it sums dense gradients over slices, lanes and workers and applies
+// the dense rule. The push's reply carries the rows of t + 1. At steady state only messages'
+// headers allocate.
 //
-// Bits depend on the lanes alone: not on threads, workers, shards.
+//   step_ids         unique ids, their order on the wire, where rows come from and gradients go
+//   step_embeddings  rows -> network input, its gradient -> rows' gradients
+//   step_losses      what each example weighs
+//   step_dense       dense parameters, sums of their gradients
+//   step_exchange    messages with the shards
+//   step_threads     compute threads
+//
+// Bits depend on the lanes alone: not on threads, workers, shards. All sums are taken along one
+// fixed tree: slices of a lane, lanes of a worker, workers; a lane without examples adds zeros to
+// the dense gradients and nothing to the rows'.
 //
 // Prepare: Thread-safe. The rest: **Confined to the step thread.**
 #ifndef PAGODA_WORKER_TRAIN_STEP_H_
 #define PAGODA_WORKER_TRAIN_STEP_H_
 
 #include <cstdint>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/types/span.h"
 #include "common/checkpoint/safetensors.h"
 #include "common/group/group.h"
 #include "common/net/client.h"
@@ -30,24 +40,32 @@
 namespace pagoda {
 
 struct StepOptions {
-  int threads = 1;             // Compute threads, the step thread included.
-  int lane_count = 1;          // Owned lanes.
-  std::vector<TaskConfig> tasks;   // Weights, normalisation; in order of the batch's tasks.
-  OptimizerConfig dense_optimizer; // Parameters resolved.
-  uint32_t dense_clock = 0;        // Its index in Schema.optimizer ...
-  uint32_t sparse_clock = 0;       // ... and that of the rows' optimizer.
+  int threads = 1;                  // Compute threads, the step thread included.
+  int lane_count = 1;               // Owned lanes; a power of two.
+  std::vector<TaskConfig> tasks;    // Weights, normalisation; in the order of the batch's tasks.
+  OptimizerConfig dense_optimizer;  // Parameters resolved.
+  uint32_t dense_clock = 0;         // Its index in Schema.optimizer ...
+  uint32_t sparse_clock = 0;        // ... and that of the rows' optimizer.
   double sparse_learning_rate = 0;
-  int64_t schedule_step = 0;       // Steps that both optimizers have taken already (resume).
+  int64_t schedule_step = 0;  // Steps that both optimizers have taken already (resume).
   uint64_t seed = 1;
 };
 
-// Seconds spent, summed over steps, for --profile.
+// Seconds spent by the step thread, summed over steps, for --profile.
 struct StepProfile {
-  double pull_wait = 0, gather = 0, forward_backward = 0, dense_sync = 0, dense_apply = 0, sparse_sum = 0, push = 0;
+  double pull_wait = 0;  // Waiting for rows.
+  double gather = 0;     // Rows into the network's input; a thread's mean.
+  double forward_backward = 0;
+  double dense_sync = 0;   // Losses and dense gradients over workers.
+  double dense_apply = 0;  // Summing slices and lanes, the dense rule.
+  double sparse_sum = 0;
+  double push = 0;  // Sending; with shards in this thread, their work too.
 };
 
 struct StepResult {
-  std::vector<double> losses;  // [task]: unweighted loss of the whole global step, normalised; the same at every worker.
+  // [task]: unweighted loss of the whole global step, normalised; the same at every worker. 0 for a
+  // task of weight 0 or without examples.
+  std::vector<double> losses;
 };
 
 // A step's batches with their unique ids and where each id's row goes.
@@ -59,29 +77,39 @@ using PreparedStepPtr = std::unique_ptr<PreparedStep, PreparedStepDeleter>;
 
 class Stepper {
  public:
-  // `group`: the workers. `shards`: one client a shard, in shard order. `program` and `schema` outlive this.
-  Stepper(const StepOptions& options, const Program* program, const Schema* schema, const InputLayout& input,
-          Group* group, std::vector<std::unique_ptr<ShardClient>> shards);
+  // `group`: the workers. `shards`: one client a shard, in shard order. `program`, `schema` and
+  // `group` outlive this.
+  Stepper(const StepOptions& options, const Program* program, const Schema* schema,
+          const InputLayout& input, Group* group, std::vector<std::unique_ptr<ShardClient>> shards);
   ~Stepper();
 
-  // batches [lane_count], some may be empty.
+  // batches [lane_count]; some may be empty (rows = 0, columns or not).
   PreparedStepPtr Prepare(int64_t step, std::vector<Batch> batches) const;
 
-  // Tells the shards the ids of a step that Run will come to. Steps are announced in order, at most one ahead of the running one.
+  // Tells the shards the ids of a step that Run will come to; does not wait for their answer. Steps
+  // are announced in order, at most one ahead of the running one.
   absl::Status Announce(const PreparedStep& step);
 
-  // Before the first Run (of a start, or after PushOnly): rows of `step`, which was announced.
+  // Before the first Run (of a start, or after one without `next`): rows of `step`, which was
+  // announced.
   absl::Status PullFirst(PreparedStep& step);
 
-  // Computes `step` (its rows were pulled); pushes it; pulls `next`'s rows in the same exchange if it is not null (it was announced).
+  // Computes `step` (its rows were pulled); pushes it; pulls `next`'s rows in the same exchange if
+  // it is not null (it was announced). All workers call it alike. A loss that is not finite is a
+  // DataError that names the task, before anything is pushed; after any error this object is only
+  // good for destroying.
   absl::StatusOr<StepResult> Run(PreparedStep& step, PreparedStep* next);
 
-  // Predictions of one batch at the current weights; changes nothing. predictions[head][row], heads as Program::heads().
+  // Predictions of one batch at the current weights; changes nothing, asks no other worker.
+  // predictions[head][row], heads as Program::heads().
   absl::Status Predict(const Batch& batch, std::vector<std::vector<float>>* predictions);
 
-  // Dense parameters and their optimizer's states as named tensors: "NAME" and "NAME.state0", ...; any order on the way in, UsageError /
-  // DataError when a name or shape does not fit. Loading without states (--init) is allowed.
+  // Dense parameters and their optimizer's states as named tensors: "NAME" and "NAME.state0", ...;
+  // weights [rows, columns], biases [columns].
   std::vector<Tensor> DenseTensors() const;
+  // Any order. With require_states every parameter and state must be there; without (--init), what
+  // is missing keeps its value. DataError for a shape, dtype or value that does not fit, UsageError
+  // for a name that is not in the model; nothing changes then.
   absl::Status LoadDense(const std::vector<Tensor>& tensors, bool require_states);
 
   ShardClient& shard(int index);

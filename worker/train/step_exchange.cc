@@ -1,0 +1,140 @@
+#include "worker/train/step_exchange.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+#include "glog/logging.h"
+
+namespace pagoda {
+namespace {
+
+void AddSegments(const IdPlan& plan, int shard, WireHeader* header) {
+  for (int i = plan.segment_begin[shard]; i < plan.segment_begin[shard + 1]; ++i) {
+    Segment* segment = header->add_segment();
+    segment->set_table(static_cast<uint32_t>(plan.segments[i].table));
+    segment->set_optimizer(0);  // A table has one optimizer: the run's sparse one.
+    segment->set_count(plan.segments[i].count);
+  }
+}
+
+Buffer IdsOf(const IdPlan& plan, int shard) {
+  const size_t begin = plan.id_begin[shard], end = plan.id_begin[shard + 1];
+  if (begin == end) return Buffer();
+  return Buffer(plan.ids->data() + begin, (end - begin) * sizeof(uint64_t), plan.ids);
+}
+
+// A reply must answer exactly what was asked: a row too few would shift all that follow.
+absl::Status CheckRows(const IdPlan& plan, int shard, const Message& reply) {
+  const int begin = plan.segment_begin[shard], end = plan.segment_begin[shard + 1];
+  bool fits = reply.header.segment_size() == end - begin &&
+              reply.values.size() == plan.value_count[shard] * sizeof(float);
+  for (int i = begin; fits && i < end; ++i) {
+    const Segment& got = reply.header.segment(i - begin);
+    fits = got.table() == static_cast<uint32_t>(plan.segments[i].table) &&
+           got.count() == plan.segments[i].count;
+  }
+  if (fits) return absl::OkStatus();
+  return DataError(absl::StrCat("its reply has ", reply.header.segment_size(), " segments and ",
+                                reply.values.size(), " bytes of rows, asked for were ", end - begin,
+                                " and ", plan.value_count[shard] * sizeof(float)));
+}
+
+}  // namespace
+
+std::shared_ptr<Array<float>> PushBuffers::Take(size_t size) {
+  // A shard in this process may hold one until the last worker has pushed; hence more than one.
+  for (std::shared_ptr<Array<float>>& buffer : buffers_) {
+    if (buffer.use_count() > 1) continue;
+    buffer->Resize(size);
+    return buffer;
+  }
+  buffers_.push_back(std::make_shared<Array<float>>(size));
+  return buffers_.back();
+}
+
+absl::Status ShardExchange::Announce(int64_t step, const IdPlan& plan) {
+  for (int shard = 0; shard < shard_count(); ++shard) {
+    Message message;
+    message.header.set_kind(WireHeader::ANNOUNCE);
+    message.header.set_step(step);
+    AddSegments(plan, shard, &message.header);
+    message.ids = IdsOf(plan, shard);
+    ASSIGN_OR_RETURN(const uint64_t sequence, clients_[shard]->Start(std::move(message)));
+    announced_.push_back({shard, sequence});
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShardExchange::StartStep(int64_t step, const Push* push, int64_t pull_step) {
+  size_t value = 0;
+  for (int shard = 0; shard < shard_count(); ++shard) {
+    Message message;
+    message.header.set_kind(WireHeader::STEP);
+    message.header.set_step(step);
+    message.header.set_has_push(push != nullptr);
+    message.header.set_has_pull(pull_step >= 0);
+    if (pull_step >= 0) message.header.set_pull_step(pull_step);
+    if (push != nullptr) {
+      AddSegments(*push->plan, shard, &message.header);
+      for (const OptimizerClock& clock : push->clocks) *message.header.add_clock() = clock;
+      const size_t count = push->plan->value_count[shard];
+      if (count > 0) {
+        message.values = Buffer(push->values->data() + value, count * sizeof(float), push->values);
+      }
+      value += count;
+    }
+    ASSIGN_OR_RETURN(requests_[shard], clients_[shard]->Start(std::move(message)));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ShardExchange::FinishStep(const IdPlan* plan, PulledRows* rows) {
+  RETURN_IF_ERROR(FinishAnnouncements());
+  return AwaitRows(plan, rows);
+}
+
+absl::Status ShardExchange::Pull(const IdPlan& plan, PulledRows* rows) {
+  for (int shard = 0; shard < shard_count(); ++shard) {
+    Message message;
+    message.header.set_kind(WireHeader::PULL);
+    AddSegments(plan, shard, &message.header);
+    message.ids = IdsOf(plan, shard);
+    ASSIGN_OR_RETURN(requests_[shard], clients_[shard]->Start(std::move(message)));
+  }
+  return AwaitRows(&plan, rows);
+}
+
+absl::Status ShardExchange::FinishAnnouncements() {
+  for (const Announced& announced : announced_) {
+    absl::StatusOr<Message> reply = clients_[announced.shard]->Await(announced.sequence);
+    if (!reply.ok()) {
+      return WithContext(reply.status(), absl::StrCat("announce to shard ", announced.shard));
+    }
+  }
+  announced_.clear();
+  return absl::OkStatus();
+}
+
+absl::Status ShardExchange::AwaitRows(const IdPlan* plan, PulledRows* rows) {
+  if (plan != nullptr) {
+    rows->replies.clear();
+    rows->values.clear();
+  }
+  for (int shard = 0; shard < shard_count(); ++shard) {
+    absl::StatusOr<Message> reply = clients_[shard]->Await(requests_[shard]);
+    const absl::Status status = !reply.ok()       ? reply.status()
+                                : plan == nullptr ? absl::OkStatus()
+                                                  : CheckRows(*plan, shard, *reply);
+    if (!status.ok()) {
+      return WithContext(status, absl::StrCat("shard ", shard, " at ", clients_[shard]->peer()));
+    }
+    if (plan == nullptr) continue;
+    rows->values.push_back(Values(*reply).data());
+    rows->replies.push_back(*std::move(reply));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pagoda

@@ -1,0 +1,76 @@
+// A step's messages with the shards: one a shard, carrying all tables.
+//
+// **Confined to the step thread.**
+#ifndef PAGODA_WORKER_TRAIN_STEP_EXCHANGE_H_
+#define PAGODA_WORKER_TRAIN_STEP_EXCHANGE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "common/net/client.h"
+#include "worker/train/step_array.h"
+#include "worker/train/step_ids.h"
+
+namespace pagoda {
+
+// The rows of a plan's ids as the shards sent them; read where they were received.
+struct PulledRows {
+  std::vector<Message> replies;
+  std::vector<const float*>
+      values;  // [S]: shard s's segments, in the plan's layout; empty: none pulled.
+};
+
+// Gradients of a plan's ids on their way out: one buffer for all shards, shared with the messages.
+class PushBuffers {
+ public:
+  // A buffer that no message holds any more.
+  std::shared_ptr<Array<float>> Take(size_t size);
+
+ private:
+  std::vector<std::shared_ptr<Array<float>>> buffers_;
+};
+
+class ShardExchange {
+ public:
+  explicit ShardExchange(std::vector<std::unique_ptr<ShardClient>> clients)
+      : clients_(std::move(clients)), requests_(clients_.size()) {}
+
+  int shard_count() const { return static_cast<int>(clients_.size()); }
+  ShardClient& client(int shard) { return *clients_[shard]; }
+
+  // Tells the ids of `step`; the acknowledgements are awaited with the next rows.
+  absl::Status Announce(int64_t step, const IdPlan& plan);
+
+  struct Push {
+    const IdPlan* plan;
+    std::shared_ptr<const Array<float>> values;  // [S][value_count]
+    absl::Span<const OptimizerClock> clocks;
+  };
+  // One STEP a shard: pushes `push` of `step` unless it is null, asks for rows of pull_step unless
+  // < 0.
+  absl::Status StartStep(int64_t step, const Push* push, int64_t pull_step);
+  // The replies; the rows, in the layout of `plan`, unless it is null.
+  absl::Status FinishStep(const IdPlan* plan, PulledRows* rows);
+
+  // Evaluation's PULL: rows of any ids, nothing pinned, nothing changed.
+  absl::Status Pull(const IdPlan& plan, PulledRows* rows);
+
+ private:
+  absl::Status FinishAnnouncements();
+  absl::Status AwaitRows(const IdPlan* plan, PulledRows* rows);
+
+  struct Announced {
+    int shard;
+    uint64_t sequence;
+  };
+  std::vector<std::unique_ptr<ShardClient>> clients_;  // [S]
+  std::vector<uint64_t> requests_;                     // [S]: sequences of the exchange under way.
+  std::vector<Announced> announced_;                   // Not yet acknowledged.
+};
+
+}  // namespace pagoda
+
+#endif  // PAGODA_WORKER_TRAIN_STEP_EXCHANGE_H_
