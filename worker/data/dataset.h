@@ -1,8 +1,9 @@
 // A data set: sources named by a configuration, read once, encoded, and served by record number.
 //
-// The sources (any format, compressed, a pipe) are read front to back once into a record file per split: fixed-width
-// columns that every rank maps into memory. So any record can be had by number, which is what a keyed permutation of
-// all records needs, and a restart does not parse again. The file's name holds a fingerprint of the configuration and the sources.
+// The sources (any format, compressed, a pipe) are read front to back once into a record file per
+// split: fixed-width columns that every rank maps into memory. So any record can be had by number,
+// which is what a keyed permutation of all records needs, and a restart does not parse again. The
+// file's name holds a fingerprint of the configuration and the sources.
 //
 // Thread-safe after Open (const).
 #ifndef PAGODA_WORKER_DATA_DATASET_H_
@@ -26,23 +27,26 @@ namespace pagoda {
 // What the configuration alone says; cheap, needs no file. Shared tables get their slots here.
 struct DataSchema {
   InputLayout input;
-  std::vector<TableSchema> tables;   // `optimizer` and `init_range` are left to the caller.
-  std::vector<std::string> tasks;    // Names, in configuration order.
+  std::vector<TableSchema> tables;  // `optimizer` and `init_range` are left to the caller.
+  std::vector<std::string> tasks;   // Names, in configuration order.
 };
-// UsageError for unknown columns, duplicate names, bad predicates, features that share a table with another dim, ...
+// UsageError for unknown columns, duplicate names, bad predicates, features that share a table with
+// another dim, ...
 absl::StatusOr<DataSchema> MakeDataSchema(const Config& config);
 
 struct DatasetOptions {
-  std::string config_dir;   // Relative source paths start here.
-  std::string cache_dir;    // Record files go here; exists.
+  std::string config_dir;  // Relative source paths start here.
+  std::string cache_dir;   // Record files go here; exists.
   std::string quarantine_path;
 };
 
 class Dataset {
  public:
-  // Reads the sources into record files unless they are there already. One process of a job calls this first,
-  // the others after it (they find the files). `statistics` empty: computed from the training rows; else those are used.
-  static absl::StatusOr<std::unique_ptr<Dataset>> Open(const Config& config, const DatasetOptions& options,
+  // Reads the sources into record files unless they are there already. One process of a job calls
+  // this first, the others after it (they find the files). `statistics` empty: computed from the
+  // training rows; else those are used.
+  static absl::StatusOr<std::unique_ptr<Dataset>> Open(const Config& config,
+                                                       const DatasetOptions& options,
                                                        const Statistics* statistics);
   virtual ~Dataset() = default;
 
@@ -51,7 +55,8 @@ class Dataset {
   virtual const std::vector<SourceStamp>& sources() const = 0;
   virtual int64_t bad_rows() const = 0;
   virtual int64_t rows(Split split) const = 0;
-  // Of BCE tasks in TRAIN, for warnings and errors ("label with no positives"): [task] examples, positives in the sample space.
+  // Of BCE tasks in TRAIN, for warnings and errors ("label with no positives"): [task] examples,
+  // positives in the sample space.
   virtual const std::vector<int64_t>& positives() const = 0;
 
   // The examples with these record numbers, in this order.

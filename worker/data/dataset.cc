@@ -1,0 +1,297 @@
+#include "worker/data/dataset.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "common/errors.h"
+#include "common/hash.h"
+#include "common/io/file.h"
+#include "glog/logging.h"
+#include "worker/data/encoder.h"
+#include "worker/data/format.h"
+#include "worker/data/ingest.h"
+#include "worker/data/record.h"
+#include "worker/data/statistics.h"
+
+namespace pagoda {
+namespace {
+
+constexpr char kSummaryName[] = "summary";
+
+bool IsPipe(absl::string_view path) {
+  return absl::EndsWith(absl::StripTrailingAsciiWhitespace(path), "|");
+}
+
+absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(const DatasetConfig& config,
+                                                           const std::string& config_dir) {
+  std::vector<ResolvedSource> sources;
+  for (const SourceConfig& source : config.source()) {
+    ResolvedSource resolved;
+    resolved.config = source;
+    for (const std::string& path : source.path()) {
+      if (IsPipe(path)) {
+        resolved.names.push_back(path);
+        resolved.paths.push_back(path);
+        continue;
+      }
+      absl::StatusOr<std::vector<std::string>> found = Glob(JoinPath(config_dir, path));
+      if (!found.ok()) return WithContext(found.status(), "dataset.source.path");
+      for (const std::string& file : *found) {
+        const std::string folder = JoinPath(config_dir, "");
+        resolved.names.push_back(std::string(absl::StripPrefix(file, folder)));
+        resolved.paths.push_back(file);
+      }
+    }
+    if (source.path_size() == 0) {
+      resolved.names.push_back(config.format());
+      resolved.paths.push_back("");
+    }
+    sources.push_back(std::move(resolved));
+  }
+  return sources;
+}
+
+absl::StatusOr<std::vector<SourceStamp>> StampSources(const std::vector<ResolvedSource>& sources) {
+  std::vector<SourceStamp> stamps;
+  for (const ResolvedSource& source : sources) {
+    for (size_t i = 0; i < source.paths.size(); ++i) {
+      SourceStamp stamp;
+      stamp.set_path(source.names[i]);
+      if (!source.paths[i].empty() && !IsPipe(source.paths[i])) {
+        ASSIGN_OR_RETURN(const uint64_t bytes, FileSize(source.paths[i]));
+        ASSIGN_OR_RETURN(const uint64_t checksum, ChecksumFile(source.paths[i]));
+        stamp.set_bytes(bytes);
+        stamp.set_checksum(checksum);
+      }
+      stamps.push_back(std::move(stamp));
+    }
+  }
+  return stamps;
+}
+
+// All that the records depend on: not transforms, buckets, dims or weights, so that trying those
+// reads nothing again.
+std::string Fingerprint(const DatasetConfig& config, const InputLayout& input,
+                        const std::vector<SourceStamp>& stamps) {
+  DatasetConfig relevant = config;
+  relevant.clear_description();
+  relevant.clear_funnel();
+  for (FeatureConfig& feature : *relevant.mutable_feature()) {
+    feature.clear_dim();
+    feature.clear_pooling();
+    feature.clear_transform();
+    feature.clear_buckets();
+  }
+  for (TaskConfig& task : *relevant.mutable_task()) {
+    task.clear_weight();
+    task.clear_normalize();
+  }
+  std::string text = absl::StrCat("records ", kRecordVersion, "\n", relevant.DebugString());
+  for (const EmbeddingFeature& embedding : input.embeddings) {
+    absl::StrAppend(&text, "slot ", embedding.slot, "\n");
+  }
+  for (const SourceStamp& stamp : stamps) {
+    absl::StrAppend(&text, stamp.path(), "\n", stamp.bytes(), " ", stamp.checksum(), "\n");
+  }
+  return absl::StrFormat("%016x", HashBytes(text));
+}
+
+class RecordDataset : public Dataset {
+ public:
+  RecordDataset(const Config& config, DataSchema schema)
+      : config_(config.dataset()), schema_(std::move(schema)), layout_(config_) {}
+
+  absl::Status Open(const DatasetOptions& options, const Statistics* statistics) {
+    ASSIGN_OR_RETURN(const std::vector<ResolvedSource> sources,
+                     ResolveSources(config_, options.config_dir));
+    ASSIGN_OR_RETURN(stamps_, StampSources(sources));
+    const std::string name = config_.name().empty() ? "data" : config_.name();
+    const std::string folder = JoinPath(
+        options.cache_dir, absl::StrCat(name, "-", Fingerprint(config_, schema_.input, stamps_)));
+    if (!FileExists(JoinPath(folder, kSummaryName))) {
+      RETURN_IF_ERROR(ReadSources(sources, folder, options.quarantine_path));
+    }
+    RETURN_IF_ERROR(MapRecords(folder));
+    if (statistics != nullptr) {
+      RETURN_IF_ERROR(CheckStatistics(config_, *statistics));
+      statistics_ = *statistics;
+    } else {
+      statistics_ = ComputeStatistics(config_, layout_, *records_[TRAIN]);
+    }
+    PlanFeatures();
+    return absl::OkStatus();
+  }
+
+  const DataSchema& schema() const override { return schema_; }
+  const Statistics& statistics() const override { return statistics_; }
+  const std::vector<SourceStamp>& sources() const override { return stamps_; }
+  int64_t bad_rows() const override { return summary_.bad_rows; }
+  int64_t rows(Split split) const override { return records_[split]->rows(); }
+  const std::vector<int64_t>& positives() const override { return summary_.positives; }
+
+  absl::Status Fill(Split split, absl::Span<const int64_t> records, Batch* batch) const override;
+
+ private:
+  // How an embedding feature's ids come out of a record.
+  struct IdPlan {
+    FeaturePlace place;
+    uint32_t slot;
+    std::vector<double> boundaries;  // BUCKET.
+  };
+  // How a dense feature's float does.
+  struct NumberPlan {
+    int index;
+    NumberTransform transform;
+  };
+
+  absl::Status ReadSources(const std::vector<ResolvedSource>& sources, const std::string& folder,
+                           const std::string& quarantine_path) const;
+  absl::Status MapRecords(const std::string& folder);
+  void PlanFeatures();
+  absl::Status FillList(const RecordFile& file, absl::Span<const int64_t> records, int list,
+                        Batch::IdColumn* column) const;
+
+  const DatasetConfig config_;
+  const DataSchema schema_;
+  const RecordLayout layout_;
+  std::vector<SourceStamp> stamps_;
+  RecordSummary summary_;
+  Statistics statistics_;
+  std::array<std::unique_ptr<RecordFile>, 4> records_;  // [Split]
+  std::vector<IdPlan> id_plans_;                        // [embedding feature]
+  std::vector<NumberPlan> number_plans_;                // [dense feature]
+};
+
+absl::Status RecordDataset::ReadSources(const std::vector<ResolvedSource>& sources,
+                                        const std::string& folder,
+                                        const std::string& quarantine_path) const {
+  const std::string temporary = folder + ".tmp";
+  RETURN_IF_ERROR(RemoveTree(temporary));
+  RETURN_IF_ERROR(MakeDirectories(temporary));
+  const IngestOptions options{&config_, &schema_.input, &layout_, temporary, quarantine_path};
+  ASSIGN_OR_RETURN(const RecordSummary summary, Ingest(options, sources));
+  RETURN_IF_ERROR(WriteFileAtomically(JoinPath(temporary, kSummaryName), summary.ToText()));
+  RETURN_IF_ERROR(RemoveTree(folder));
+  if (std::rename(temporary.c_str(), folder.c_str()) != 0) {
+    return ErrnoError(errno, "rename to", folder);
+  }
+  return SyncFile(DirectoryOf(folder));
+}
+
+absl::Status RecordDataset::MapRecords(const std::string& folder) {
+  const std::string summary_path = JoinPath(folder, kSummaryName);
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(summary_path));
+  absl::StatusOr<RecordSummary> summary = RecordSummary::FromText(text);
+  if (!summary.ok()) return WithContext(summary.status(), summary_path);
+  summary_ = *std::move(summary);
+  for (size_t i = 0; i < kSplits.size(); ++i) {
+    ASSIGN_OR_RETURN(records_[kSplits[i]],
+                     RecordFile::Open(&layout_, folder, SplitName(kSplits[i]), summary_.rows[i]));
+  }
+  return absl::OkStatus();
+}
+
+void RecordDataset::PlanFeatures() {
+  int statistics_index = 0;
+  for (int f = 0; f < config_.feature_size(); ++f) {
+    const FeatureConfig& feature = config_.feature(f);
+    const FeaturePlace place = layout_.features[f];
+    if (feature.kind() == FeatureConfig::DENSE) {
+      const FeatureStatistics& own = statistics_.feature(statistics_index++);
+      number_plans_.push_back({place.index, NumberTransform(feature, own)});
+      continue;
+    }
+    IdPlan plan{place, schema_.input.embeddings[id_plans_.size()].slot, {}};
+    if (feature.kind() == FeatureConfig::BUCKET) {
+      const FeatureStatistics& own = statistics_.feature(statistics_index++);
+      plan.boundaries.assign(own.boundary().begin(), own.boundary().end());
+    }
+    id_plans_.push_back(std::move(plan));
+  }
+}
+
+absl::Status RecordDataset::FillList(const RecordFile& file, absl::Span<const int64_t> records,
+                                     int list, Batch::IdColumn* column) const {
+  column->ids.clear();
+  column->offsets.resize(records.size() + 1);
+  for (size_t b = 0; b < records.size(); ++b) {
+    uint64_t span[2];
+    std::memcpy(span, file.record(records[b]) + layout_.lists_at + list * sizeof(span),
+                sizeof(span));
+    column->offsets[b] = static_cast<uint32_t>(column->ids.size());
+    if (span[0] > file.list_id_count() || span[1] > file.list_id_count() - span[0]) {
+      return DataError("a record's list lies outside its file: remove the data cache");
+    }
+    column->ids.insert(column->ids.end(), file.list_ids() + span[0],
+                       file.list_ids() + span[0] + span[1]);
+  }
+  column->offsets[records.size()] = static_cast<uint32_t>(column->ids.size());
+  return absl::OkStatus();
+}
+
+absl::Status RecordDataset::Fill(Split split, absl::Span<const int64_t> records,
+                                 Batch* batch) const {
+  const RecordFile& file = *records_[split];
+  const size_t rows = records.size();
+  const size_t dense_count = number_plans_.size(), task_count = layout_.tasks;
+  batch->rows = static_cast<int>(rows);
+  batch->ids.resize(id_plans_.size());
+  batch->dense.resize(rows * dense_count);
+  batch->labels.resize(task_count * rows);
+  batch->weights.resize(task_count * rows);
+  batch->record.assign(records.begin(), records.end());
+  for (size_t f = 0; f < id_plans_.size(); ++f) {
+    if (id_plans_[f].place.kind == FeatureConfig::ID_LIST) {
+      RETURN_IF_ERROR(FillList(file, records, id_plans_[f].place.index, &batch->ids[f]));
+    } else {
+      batch->ids[f].ids.resize(rows);
+      batch->ids[f].offsets.clear();
+    }
+  }
+  for (size_t b = 0; b < rows; ++b) {
+    CHECK(records[b] >= 0 && records[b] < file.rows()) << "record " << records[b];
+    const std::byte* record = file.record(records[b]);
+    const auto* ids = reinterpret_cast<const uint64_t*>(record);
+    const auto* numbers = reinterpret_cast<const float*>(record + layout_.numbers_at);
+    const auto* labels = reinterpret_cast<const float*>(record + layout_.labels_at);
+    const auto* weights = reinterpret_cast<const float*>(record + layout_.weights_at);
+    for (size_t f = 0; f < id_plans_.size(); ++f) {
+      const IdPlan& plan = id_plans_[f];
+      if (plan.place.kind == FeatureConfig::ID) {
+        batch->ids[f].ids[b] = ids[plan.place.index];
+      } else if (plan.place.kind == FeatureConfig::BUCKET) {
+        const uint64_t bucket = BucketOf(plan.boundaries, numbers[plan.place.index]);
+        batch->ids[f].ids[b] = SaltId(plan.slot, bucket);
+      }
+    }
+    for (size_t d = 0; d < dense_count; ++d) {
+      const NumberPlan& plan = number_plans_[d];
+      batch->dense[b * dense_count + d] = plan.transform.Apply(numbers[plan.index]);
+    }
+    for (size_t t = 0; t < task_count; ++t) {
+      batch->labels[t * rows + b] = labels[t];
+      batch->weights[t * rows + b] = weights[t];
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Dataset>> Dataset::Open(const Config& config,
+                                                       const DatasetOptions& options,
+                                                       const Statistics* statistics) {
+  ASSIGN_OR_RETURN(DataSchema schema, MakeDataSchema(config));
+  auto dataset = std::make_unique<RecordDataset>(config, std::move(schema));
+  RETURN_IF_ERROR(WithContext(dataset->Open(options, statistics),
+                              absl::StrCat("data set ", config.dataset().name())));
+  return std::unique_ptr<Dataset>(std::move(dataset));
+}
+
+}  // namespace pagoda

@@ -1,0 +1,288 @@
+#include "worker/data/ingest.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <limits>
+#include <memory>
+#include <numeric>
+#include <utility>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "common/config.h"
+#include "common/errors.h"
+#include "common/hash.h"
+#include "common/random.h"
+#include "worker/data/encoder.h"
+#include "worker/data/format.h"
+
+namespace pagoda {
+namespace {
+
+// Rows whose split is decided at the end (TIME) wait in files of this name.
+constexpr char kUndecided[] = "undecided";
+
+class Ingester {
+ public:
+  explicit Ingester(const IngestOptions& options)
+      : options_(options), config_(*options.config), split_key_(StreamKey(0, "split")) {
+    summary_.positives.resize(config_.task_size());
+  }
+
+  absl::StatusOr<RecordSummary> Run(const std::vector<ResolvedSource>& sources) {
+    ASSIGN_OR_RETURN(format_, FindFormat(config_.format()));
+    for (const Split split : kSplits) {
+      ASSIGN_OR_RETURN(writers_[split],
+                       RecordWriter::Create(options_.layout, options_.folder, SplitName(split)));
+    }
+    for (const ResolvedSource& source : sources) RETURN_IF_ERROR(ReadSource(source));
+    if (undecided_ != nullptr) RETURN_IF_ERROR(DecideByTime());
+    for (size_t i = 0; i < kSplits.size(); ++i) {
+      RETURN_IF_ERROR(writers_[kSplits[i]]->Close());
+      summary_.rows[i] = writers_[kSplits[i]]->rows();
+    }
+    if (quarantine_ != nullptr && std::fflush(quarantine_.get()) != 0) {
+      return ErrnoError(errno, "write", options_.quarantine_path);
+    }
+    return std::move(summary_);
+  }
+
+ private:
+  struct FileCloser {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+
+  absl::Status ReadSource(const ResolvedSource& source) {
+    source_row_ = 0;
+    for (size_t i = 0; i < source.paths.size(); ++i) {
+      RETURN_IF_ERROR(ReadFile(source.config, source.names[i], source.paths[i]));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadFile(const SourceConfig& source, const std::string& name,
+                        const std::string& path) {
+    const int64_t end_row =
+        source.has_end_row() ? source.end_row() : std::numeric_limits<int64_t>::max();
+    if (source_row_ >= end_row) return absl::OkStatus();
+    name_ = name;
+    ASSIGN_OR_RETURN(std::unique_ptr<RowReader> reader, format_->open(config_, path));
+    RETURN_IF_ERROR(BindColumns(reader->columns()));
+    const RowEncoder& encoder = *encoder_;
+    Row row;
+    while (source_row_ < end_row) {
+      absl::StatusOr<bool> more = reader->Next(&row);
+      if (!more.ok()) return WithContext(more.status(), name_);
+      if (!*more) break;
+      const int64_t number = row_number_++;
+      if (source_row_++ < source.first_row()) continue;
+      RETURN_IF_ERROR(TakeRow(source, encoder, number, &row));
+    }
+    return absl::OkStatus();
+  }
+
+  // The first file's columns bind everything; later files must carry the same.
+  absl::Status BindColumns(const std::vector<std::string>& columns) {
+    if (encoder_ != nullptr) {
+      if (columns == columns_) return absl::OkStatus();
+      return DataError(absl::StrCat(name_, ":1: the header differs from that of the files before"));
+    }
+    columns_ = columns;
+    absl::StatusOr<RowEncoder> encoder =
+        RowEncoder::Make(config_, *options_.input, options_.layout, columns_);
+    if (!encoder.ok()) return WithContext(encoder.status(), name_);
+    encoder_ = std::make_unique<RowEncoder>(*std::move(encoder));
+    for (const std::string& text : config_.filter()) {
+      ASSIGN_OR_RETURN(Predicate filter, Predicate::Parse(text));
+      RETURN_IF_ERROR(WithContext(filter.Bind(columns_), "dataset.filter"));
+      filters_.push_back(std::move(filter));
+    }
+    if (config_.split().has_column()) {
+      const auto found = std::find(columns_.begin(), columns_.end(), config_.split().column());
+      if (found == columns_.end()) {
+        return UsageError(absl::StrCat("dataset.split.column: no column \"",
+                                       config_.split().column(), "\" in ", name_,
+                                       NearestHint(config_.split().column(), columns_)));
+      }
+      split_field_ = static_cast<int>(found - columns_.begin());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status TakeRow(const SourceConfig& source, const RowEncoder& encoder, int64_t number,
+                       Row* row) {
+    if (row->bad) return Refuse(*row, row->problem);
+    RowProblem problem;
+    for (const Predicate& filter : filters_) {
+      bool keep;
+      if (!filter.Evaluate(row->fields, &keep, &problem)) return Refuse(*row, problem);
+      if (!keep) return absl::OkStatus();
+    }
+    if (!encoder.Encode(*row, &record_, &problem)) return Refuse(*row, problem);
+    if (source.split() != SPLIT_UNSET) return Write(source.split());
+    if (config_.split().by() != SplitConfig::TIME) return Write(DrawSplit(number, *row));
+    double time;
+    if (!ParseNumber(row->fields[split_field_], &time)) {
+      return Refuse(*row, {split_field_, "the time that decides the split is not a number"});
+    }
+    if (undecided_ == nullptr) {
+      ASSIGN_OR_RETURN(undecided_,
+                       RecordWriter::Create(options_.layout, options_.folder, kUndecided));
+    }
+    times_.push_back(time);
+    return undecided_->Append(record_);
+  }
+
+  absl::Status Write(Split split) {
+    if (split == TRAIN) {
+      for (size_t t = 0; t < summary_.positives.size(); ++t) {
+        summary_.positives[t] += record_.weights[t] > 0 && record_.labels[t] == 1;
+      }
+    }
+    return writers_[split]->Append(record_);
+  }
+
+  // By shares: a draw in [0, train + valid + test) that depends on the row's number or one value
+  // alone.
+  Split DrawSplit(int64_t number, const Row& row) const {
+    const SplitConfig& split = config_.split();
+    const uint64_t draw = split.by() == SplitConfig::COLUMN
+                              ? MixId(HashBytes(row.fields[split_field_]))
+                              : Philox(split_key_, 0, static_cast<uint64_t>(number))[0];
+    const int64_t shares = int64_t{split.train()} + split.valid() + split.test();
+    const int64_t share = static_cast<int64_t>(draw % static_cast<uint64_t>(shares));
+    return share < split.train() ? TRAIN : share < split.train() + split.valid() ? VALID : TEST;
+  }
+
+  // The oldest rows train, the newest test; equal times stay in reading order. Inside a split, too,
+  // rows keep it.
+  absl::Status DecideByTime() {
+    RETURN_IF_ERROR(undecided_->Close());
+    const int64_t rows = undecided_->rows();
+    std::vector<int64_t> by_time(rows);
+    std::iota(by_time.begin(), by_time.end(), 0);
+    std::stable_sort(by_time.begin(), by_time.end(),
+                     [&](int64_t a, int64_t b) { return times_[a] < times_[b]; });
+    const SplitConfig& shares = config_.split();
+    const int64_t total = int64_t{shares.train()} + shares.valid() + shares.test();
+    const int64_t train_end = static_cast<int64_t>(__int128{rows} * shares.train() / total);
+    const int64_t valid_end =
+        static_cast<int64_t>(__int128{rows} * (shares.train() + shares.valid()) / total);
+    std::vector<Split> splits(rows);
+    for (int64_t i = 0; i < rows; ++i) {
+      splits[by_time[i]] = i < train_end ? TRAIN : i < valid_end ? VALID : TEST;
+    }
+    {
+      ASSIGN_OR_RETURN(const std::unique_ptr<RecordFile> records,
+                       RecordFile::Open(options_.layout, options_.folder, kUndecided, rows));
+      for (int64_t i = 0; i < rows; ++i) {
+        records->Read(i, &record_);
+        RETURN_IF_ERROR(Write(splits[i]));
+      }
+    }
+    for (const char* ending : {".records", ".lists"}) {
+      RETURN_IF_ERROR(RemoveTree(JoinPath(options_.folder, absl::StrCat(kUndecided, ending))));
+    }
+    return absl::OkStatus();
+  }
+
+  // A bad row: an error, or a line in the quarantine file.
+  absl::Status Refuse(const Row& row, const RowProblem& problem) {
+    std::string where = absl::StrCat(name_, ":", row.line);
+    if (problem.field >= 0) {
+      absl::StrAppend(&where, ":", problem.field + 1, ": ");
+      if (problem.field < static_cast<int>(columns_.size())) {
+        absl::StrAppend(&where, columns_[problem.field], ": ");
+      }
+    } else {
+      absl::StrAppend(&where, ":1: ");
+    }
+    const std::string message = where + problem.reason;
+    if (config_.bad_rows() == FAIL) {
+      return DataError(absl::StrCat(
+          message, "; mend the row, or set dataset { bad_rows: SKIP } to pass over such rows"));
+    }
+    if (++summary_.bad_rows > config_.bad_rows_cap()) {
+      return DataError(absl::StrCat(message, "; more than ", config_.bad_rows_cap(),
+                                    " bad rows (dataset.bad_rows_cap)"));
+    }
+    return Quarantine(message, row.text);
+  }
+
+  absl::Status Quarantine(const std::string& message, absl::string_view text) {
+    // Enough to find the row by; a damaged file's rows can be megabytes.
+    constexpr size_t kShownBytes = 4096;
+    if (options_.quarantine_path.empty()) return absl::OkStatus();
+    if (quarantine_ == nullptr) {
+      quarantine_.reset(std::fopen(options_.quarantine_path.c_str(), "wb"));
+      if (quarantine_ == nullptr) return ErrnoError(errno, "create", options_.quarantine_path);
+    }
+    const std::string line = absl::StrCat(message, "\t", text.substr(0, kShownBytes), "\n");
+    if (std::fwrite(line.data(), 1, line.size(), quarantine_.get()) != line.size()) {
+      return ErrnoError(errno, "write", options_.quarantine_path);
+    }
+    return absl::OkStatus();
+  }
+
+  const IngestOptions& options_;
+  const DatasetConfig& config_;
+  const uint64_t split_key_;
+  const FormatInfo* format_ = nullptr;
+  std::string name_;  // Of the file being read.
+  std::vector<std::string> columns_;
+  std::unique_ptr<RowEncoder> encoder_;  // Null before the first file.
+  std::vector<Predicate> filters_;
+  int split_field_ = -1;
+  int64_t row_number_ = 0;                                // Of the next row, over all sources.
+  int64_t source_row_ = 0;                                // Of the next row in its source.
+  std::array<std::unique_ptr<RecordWriter>, 4> writers_;  // [Split]
+  std::unique_ptr<RecordWriter> undecided_;
+  std::vector<double> times_;  // Of the undecided rows.
+  Record record_;
+  std::unique_ptr<std::FILE, FileCloser> quarantine_;
+  RecordSummary summary_;
+};
+
+// "WORD n n n": the numbers, when the line is that.
+absl::StatusOr<std::vector<int64_t>> NumbersAfter(absl::string_view word, absl::string_view line) {
+  const std::vector<absl::string_view> parts = absl::StrSplit(line, ' ');
+  std::vector<int64_t> numbers(parts.size() - 1);
+  for (size_t i = 0; i < numbers.size(); ++i) {
+    if (!absl::SimpleAtoi(parts[i + 1], &numbers[i])) return DataError("not a number");
+  }
+  if (parts[0] != word) return DataError(absl::StrCat("no line \"", word, "\""));
+  return numbers;
+}
+
+}  // namespace
+
+std::string RecordSummary::ToText() const {
+  std::string text = absl::StrCat("pagoda-records ", kRecordVersion, "\nrows ",
+                                  absl::StrJoin(rows, " "), "\nbad_rows ", bad_rows, "\npositives");
+  for (const int64_t count : positives) absl::StrAppend(&text, " ", count);
+  return text + "\n";
+}
+
+absl::StatusOr<RecordSummary> RecordSummary::FromText(const std::string& text) {
+  const std::vector<absl::string_view> lines = absl::StrSplit(text, '\n');
+  if (lines.size() != 5 || lines[0] != absl::StrCat("pagoda-records ", kRecordVersion)) {
+    return DataError(absl::StrCat("not a summary of records, version ", kRecordVersion));
+  }
+  RecordSummary summary;
+  ASSIGN_OR_RETURN(const std::vector<int64_t> rows, NumbersAfter("rows", lines[1]));
+  ASSIGN_OR_RETURN(const std::vector<int64_t> bad_rows, NumbersAfter("bad_rows", lines[2]));
+  ASSIGN_OR_RETURN(summary.positives, NumbersAfter("positives", lines[3]));
+  if (rows.size() != kSplits.size() || bad_rows.size() != 1) return DataError("a line is short");
+  std::copy(rows.begin(), rows.end(), summary.rows.begin());
+  summary.bad_rows = bad_rows[0];
+  return summary;
+}
+
+absl::StatusOr<RecordSummary> Ingest(const IngestOptions& options,
+                                     const std::vector<ResolvedSource>& sources) {
+  return Ingester(options).Run(sources);
+}
+
+}  // namespace pagoda

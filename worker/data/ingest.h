@@ -1,0 +1,54 @@
+// Ingest: the sources, read front to back once, become record files.
+//
+// **Confined to one thread.**
+#ifndef PAGODA_WORKER_DATA_INGEST_H_
+#define PAGODA_WORKER_DATA_INGEST_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "proto/config.pb.h"
+#include "worker/data/batch.h"
+#include "worker/data/record.h"
+
+namespace pagoda {
+
+// A source with its globs resolved.
+struct ResolvedSource {
+  SourceConfig config;
+  std::vector<std::string>
+      names;  // For stamps and messages: relative to the configuration's folder.
+  std::vector<std::string> paths;  // As opened; one "" for a format that reads no files.
+};
+
+// What is known of a folder of record files beside the files.
+struct RecordSummary {
+  std::array<int64_t, 3> rows = {};  // [kSplits]
+  int64_t bad_rows = 0;
+  std::vector<int64_t> positives;  // [task]: training rows in the sample space with label 1.
+
+  std::string ToText() const;
+  // DataError when `text` is not one, or not of this version.
+  static absl::StatusOr<RecordSummary> FromText(const std::string& text);
+};
+
+struct IngestOptions {
+  const DatasetConfig* config;
+  const InputLayout* input;
+  const RecordLayout* layout;
+  std::string folder;           // Exists; record files go here.
+  std::string quarantine_path;  // Bad rows, when skipped; empty: nowhere.
+};
+
+// Writes the record files of all splits (not the summary). DataError "file:line:column: ..." for a
+// bad row when bad_rows is FAIL, and when SKIP has skipped bad_rows_cap.
+absl::StatusOr<RecordSummary> Ingest(const IngestOptions& options,
+                                     const std::vector<ResolvedSource>& sources);
+
+}  // namespace pagoda
+
+#endif  // PAGODA_WORKER_DATA_INGEST_H_

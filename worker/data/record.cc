@@ -1,0 +1,150 @@
+#include "worker/data/record.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+#include "common/errors.h"
+#include "glog/logging.h"
+
+namespace pagoda {
+namespace {
+
+template <typename T>
+void Put(std::byte* at, const std::vector<T>& items) {
+  if (!items.empty()) std::memcpy(at, items.data(), items.size() * sizeof(T));
+}
+
+template <typename T>
+void Get(const std::byte* at, int count, std::vector<T>* items) {
+  items->resize(count);
+  if (count > 0) std::memcpy(items->data(), at, count * sizeof(T));
+}
+
+std::string RecordsPath(const std::string& folder, const std::string& name) {
+  return JoinPath(folder, name + ".records");
+}
+std::string ListsPath(const std::string& folder, const std::string& name) {
+  return JoinPath(folder, name + ".lists");
+}
+
+}  // namespace
+
+const char* SplitName(Split split) {
+  switch (split) {
+    case TRAIN:
+      return "train";
+    case VALID:
+      return "valid";
+    case TEST:
+      return "test";
+    default:
+      LOG(FATAL) << "not a split: " << split;
+  }
+}
+
+RecordLayout::RecordLayout(const DatasetConfig& config) : tasks(config.task_size()) {
+  for (const FeatureConfig& feature : config.feature()) {
+    FeaturePlace place{feature.kind(), 0};
+    if (feature.kind() == FeatureConfig::ID) {
+      place.index = ids++;
+    } else if (feature.kind() == FeatureConfig::ID_LIST) {
+      place.index = lists++;
+    } else {
+      const std::string& column = feature.has_column() ? feature.column() : feature.name();
+      const auto found = std::find(number_columns.begin(), number_columns.end(), column);
+      place.index = static_cast<int>(found - number_columns.begin());
+      if (found == number_columns.end()) number_columns.push_back(column);
+    }
+    features.push_back(place);
+  }
+  numbers = static_cast<int>(number_columns.size());
+  lists_at = ids * sizeof(uint64_t);
+  numbers_at = lists_at + lists * 2 * sizeof(uint64_t);
+  labels_at = numbers_at + numbers * sizeof(float);
+  weights_at = labels_at + tasks * sizeof(float);
+  bytes = (weights_at + tasks * sizeof(float) + 7) / 8 * 8;
+}
+
+absl::StatusOr<std::unique_ptr<RecordWriter>> RecordWriter::Create(const RecordLayout* layout,
+                                                                   const std::string& folder,
+                                                                   const std::string& name) {
+  std::unique_ptr<RecordWriter> writer(new RecordWriter(layout));
+  writer->records_.path = RecordsPath(folder, name);
+  writer->lists_.path = ListsPath(folder, name);
+  for (OutputFile* output : {&writer->records_, &writer->lists_}) {
+    output->file.reset(std::fopen(output->path.c_str(), "wb"));
+    if (output->file == nullptr) return ErrnoError(errno, "create", output->path);
+  }
+  writer->bytes_.resize(layout->bytes);
+  return writer;
+}
+
+absl::Status RecordWriter::Append(const Record& record) {
+  std::byte* out = bytes_.data();
+  Put(out, record.ids);
+  for (size_t i = 0; i < record.lists.size(); ++i) {
+    const std::vector<uint64_t>& list = record.lists[i];
+    const uint64_t span[2] = {list_ids_, list.size()};
+    std::memcpy(out + layout_->lists_at + i * sizeof(span), span, sizeof(span));
+    if (std::fwrite(list.data(), sizeof(uint64_t), list.size(), lists_.file.get()) != list.size()) {
+      return ErrnoError(errno, "write", lists_.path);
+    }
+    list_ids_ += list.size();
+  }
+  Put(out + layout_->numbers_at, record.numbers);
+  Put(out + layout_->labels_at, record.labels);
+  Put(out + layout_->weights_at, record.weights);
+  if (!bytes_.empty() && std::fwrite(out, bytes_.size(), 1, records_.file.get()) != 1) {
+    return ErrnoError(errno, "write", records_.path);
+  }
+  ++rows_;
+  return absl::OkStatus();
+}
+
+absl::Status RecordWriter::Close() {
+  for (OutputFile* output : {&records_, &lists_}) {
+    if (std::fflush(output->file.get()) != 0) return ErrnoError(errno, "write", output->path);
+    output->file.reset();
+    RETURN_IF_ERROR(SyncFile(output->path));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<RecordFile>> RecordFile::Open(const RecordLayout* layout,
+                                                             const std::string& folder,
+                                                             const std::string& name,
+                                                             int64_t rows) {
+  std::unique_ptr<RecordFile> file(new RecordFile(layout));
+  const std::string path = RecordsPath(folder, name);
+  ASSIGN_OR_RETURN(file->records_file_, MappedFile::Open(path));
+  ASSIGN_OR_RETURN(file->lists_file_, MappedFile::Open(ListsPath(folder, name)));
+  const size_t want_bytes = static_cast<size_t>(rows) * layout->bytes;
+  const size_t have_bytes = file->records_file_->bytes().size();
+  if (rows < 0 || have_bytes != want_bytes) {
+    return DataError(absl::StrCat(path, ": ", have_bytes, " bytes, not the ", want_bytes, " of ",
+                                  rows, " records; remove ", folder, " to read the sources again"));
+  }
+  file->rows_ = rows;
+  file->records_ = file->records_file_->bytes().data();
+  file->list_ids_ = reinterpret_cast<const uint64_t*>(file->lists_file_->bytes().data());
+  file->list_id_count_ = file->lists_file_->bytes().size() / sizeof(uint64_t);
+  return file;
+}
+
+void RecordFile::Read(int64_t number, Record* out) const {
+  const std::byte* in = record(number);
+  Get(in, layout_->ids, &out->ids);
+  out->lists.resize(layout_->lists);
+  for (int i = 0; i < layout_->lists; ++i) {
+    uint64_t span[2];
+    std::memcpy(span, in + layout_->lists_at + i * sizeof(span), sizeof(span));
+    CHECK_LE(span[0] + span[1], list_id_count_);
+    out->lists[i].assign(list_ids_ + span[0], list_ids_ + span[0] + span[1]);
+  }
+  Get(in + layout_->numbers_at, layout_->numbers, &out->numbers);
+  Get(in + layout_->labels_at, layout_->tasks, &out->labels);
+  Get(in + layout_->weights_at, layout_->tasks, &out->weights);
+}
+
+}  // namespace pagoda

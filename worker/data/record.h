@@ -1,0 +1,119 @@
+// Records: examples as fixed-width rows of bytes, in files that every rank maps into memory.
+//
+// folder  = CACHE_DIR/NAME-FINGERPRINT/   written as ….tmp and renamed, so that it is whole or not
+// there files   = SPLIT.records SPLIT.lists (SPLIT = train | valid | test), summary records =
+// record*                       record number n stands at n * RecordLayout::bytes record  = id u64
+// * ids | (begin u64, count u64) * lists | number f32 * numbers | label f32 * tasks |
+//           weight f32 * tasks | zeros to a multiple of 8
+// lists   = id u64 *                      a record's list is ids [begin, begin + count) of this
+// file summary = "pagoda-records 1\n" "rows" train valid test "\n" "bad_rows" n "\n" "positives"
+// n... "\n"
+//
+// All little-endian. A record is one row, not one column, since a shuffled epoch reads records at
+// random: one record is a handful of neighbouring cache lines. Ids are stored ids (salted). Numbers
+// are the raw values, one a column that any dense or bucket feature reads, NaN when missing;
+// statistics are applied when a batch is filled, so that the files do not depend on them.
+#ifndef PAGODA_WORKER_DATA_RECORD_H_
+#define PAGODA_WORKER_DATA_RECORD_H_
+
+#include <array>
+#include <cstdint>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/io/file.h"
+#include "proto/config.pb.h"
+
+namespace pagoda {
+
+inline constexpr int kRecordVersion = 1;
+inline constexpr std::array<Split, 3> kSplits = {TRAIN, VALID, TEST};
+// "train", "valid", "test".
+const char* SplitName(Split split);
+
+// Where a feature's value stands in a record: the index among the record's ids, lists or numbers.
+struct FeaturePlace {
+  FeatureConfig::Kind kind;
+  int index;
+};
+
+// **Thread-safe** (const after construction).
+struct RecordLayout {
+  explicit RecordLayout(const DatasetConfig& config);
+
+  std::vector<FeaturePlace> features;       // [feature], in configuration order.
+  std::vector<std::string> number_columns;  // [numbers]
+  int ids = 0, lists = 0, numbers = 0, tasks = 0;
+  size_t lists_at, numbers_at, labels_at, weights_at;  // Byte offsets in a record; ids stand at 0.
+  size_t bytes;                                        // Of one record.
+};
+
+// One example before it is written.
+struct Record {
+  std::vector<uint64_t> ids;                 // [ids]
+  std::vector<std::vector<uint64_t>> lists;  // [lists]
+  std::vector<float> numbers;                // [numbers]
+  std::vector<float> labels, weights;        // [tasks]
+};
+
+// Appends records to the two files of one split. **Confined to one thread.**
+class RecordWriter {
+ public:
+  static absl::StatusOr<std::unique_ptr<RecordWriter>> Create(const RecordLayout* layout,
+                                                              const std::string& folder,
+                                                              const std::string& name);
+  absl::Status Append(const Record& record);
+  // Flushes and syncs. REQUIRES: nothing is appended afterwards.
+  absl::Status Close();
+  int64_t rows() const { return rows_; }
+
+ private:
+  struct FileCloser {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  struct OutputFile {
+    std::string path;
+    std::unique_ptr<std::FILE, FileCloser> file;
+  };
+
+  explicit RecordWriter(const RecordLayout* layout) : layout_(layout) {}
+
+  const RecordLayout* const layout_;
+  OutputFile records_, lists_;
+  std::vector<std::byte> bytes_;  // One record.
+  int64_t rows_ = 0;
+  uint64_t list_ids_ = 0;
+};
+
+// The two files of one split, mapped. **Thread-safe** (const).
+class RecordFile {
+ public:
+  // `rows`: what the summary says. DataError when the files are not of that size.
+  static absl::StatusOr<std::unique_ptr<RecordFile>> Open(const RecordLayout* layout,
+                                                          const std::string& folder,
+                                                          const std::string& name, int64_t rows);
+  int64_t rows() const { return rows_; }
+  const std::byte* record(int64_t number) const { return records_ + number * layout_->bytes; }
+  const uint64_t* list_ids() const { return list_ids_; }
+  uint64_t list_id_count() const { return list_id_count_; }
+  // The inverse of RecordWriter::Append.
+  void Read(int64_t number, Record* record) const;
+
+ private:
+  explicit RecordFile(const RecordLayout* layout) : layout_(layout) {}
+
+  const RecordLayout* const layout_;
+  std::unique_ptr<MappedFile> records_file_, lists_file_;
+  const std::byte* records_ = nullptr;
+  const uint64_t* list_ids_ = nullptr;
+  uint64_t list_id_count_ = 0;
+  int64_t rows_ = 0;
+};
+
+}  // namespace pagoda
+
+#endif  // PAGODA_WORKER_DATA_RECORD_H_
