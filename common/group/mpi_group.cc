@@ -1,5 +1,6 @@
 // The MPI form. All traffic of a process goes through one MpiJob; a group is a list of its ranks
 // and a range of tags of its own (MPI_Comm_split would be a wait without a deadline).
+#define OMPI_SKIP_MPICXX 1  // The C interface only: the C++ one wants a library of its own.
 #include <mpi.h>
 #include <sched.h>
 
