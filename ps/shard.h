@@ -1,11 +1,16 @@
-// A shard: one set of partitions of every table, as a state machine behind requests (proto/wire.proto).
+// A shard: one set of partitions of every table, as a state machine behind requests
+// (proto/wire.proto).
 //
-// Sync training, step t: each of W workers announces the ids of t + 1 (pinned), then pushes the gradients of t in the order of the ids that it
-// announced for t. When the last worker's push of t is there, they are added along the fixed tree (common/sparse_sum.h), applied once in
-// the order of (table, optimizer), and pulls of t + 1 are answered. Until then a waiting client gets `waiting` every second.
+// Sync training, step t: each of W workers announces the ids of t + 1 (pinned), then pushes the
+// gradients of t in the order of the ids that it announced for t. When the last worker's push of t
+// is there, they are added along the fixed tree (common/sparse_sum.h), applied once in the order of
+// (table, optimizer), and pulls of t + 1 are answered. Until then a waiting client gets `waiting`
+// every second, and an error naming the missing workers at the peer limit.
 //
-// A client's sequence is applied once; a repeated one is answered from the last reply. Requests of another job, a lower run epoch or
-// another protocol version are refused with the holder's name, and counted.
+// A client's sequence is applied once, in order; a repeated one is answered from the replies kept
+// for it. Requests of another job, another run epoch or another protocol version are refused with
+// the holder's name, and counted. Nothing that a client sends ends the process; an error inside an
+// apply (a store that fails) ends the job: all later requests get it.
 //
 // **Confined to the thread that serves it.**
 #ifndef PAGODA_PS_SHARD_H_
@@ -21,10 +26,12 @@
 namespace pagoda {
 
 struct ShardOptions {
-  std::string store_dir;          // Hello's wins when it names one; the shard adds epoch-E/shard-I.
-  double memory_budget_mb = 0;    // Of this shard: rows, index, RocksDB's cache and memtables; 0: no limit.
-  bool standing = false;          // SHUTDOWN frees the job's state but does not end the service.
-  std::string endpoint;           // For replies to hello.
+  std::string store_dir;        // Hello's wins when it names one; the shard adds epoch-E/shard-I.
+  double memory_budget_mb = 0;  // Rows, index, RocksDB's cache and memtables; 0: no limit.
+  bool standing = false;        // SHUTDOWN frees the job's state but does not end the service.
+  std::string endpoint;         // For replies to hello.
+  int shard = -1;               // What hello must say; -1: anything.
+  int shard_count = -1;
 };
 
 class Shard : public Handler {

@@ -1,9 +1,10 @@
-// Sorted files of rows (RocksDB SST), as checkpoints hold them: written by shards, read by shards and psctl.
+// Sorted files of rows (RocksDB SST), as checkpoints hold them: written by shards, read by shards
+// and psctl.
 //
 // key   = table u16 | partition u16 | id u64, big-endian
 // value = row bytes
-// A flipped bit in an SST ends an iterator early and only status() tells: the reader checks it, and the row count against the
-// manifest's.
+// A flipped bit in an SST ends an iterator early and only status() tells: the reader checks it, and
+// the row count against the manifest's.
 //
 // **Confined to one thread** (each object).
 #ifndef PAGODA_PS_STORE_ROW_FILES_H_
@@ -23,8 +24,10 @@ namespace pagoda {
 
 class RowFileWriter {
  public:
-  static absl::StatusOr<std::unique_ptr<RowFileWriter>> Create(const std::string& directory, const std::string& name,
-                                                               int first_partition, int end_partition);
+  static absl::StatusOr<std::unique_ptr<RowFileWriter>> Create(const std::string& directory,
+                                                               const std::string& name,
+                                                               int first_partition,
+                                                               int end_partition);
   virtual ~RowFileWriter() = default;
   // Ascending by (table, partition, id).
   virtual absl::Status Add(int table, uint64_t id, absl::Span<const std::byte> row) = 0;
@@ -32,9 +35,13 @@ class RowFileWriter {
   virtual absl::StatusOr<RowFile> Finish() = 0;
 };
 
-// Visits the rows of partitions [first, end) of one file, in key order.
-absl::Status ReadRowFile(const std::string& directory, const RowFile& file, int first_partition, int end_partition,
-                         const std::function<absl::Status(int table, uint64_t id, absl::Span<const std::byte> row)>& visit);
+using VisitFileRow =
+    std::function<absl::Status(int table, uint64_t id, absl::Span<const std::byte> row)>;
+
+// Visits the rows of partitions [first, end) of one file, in key order. The whole file is read, so
+// that its row count can be checked.
+absl::Status ReadRowFile(const std::string& directory, const RowFile& file, int first_partition,
+                         int end_partition, const VisitFileRow& visit);
 
 }  // namespace pagoda
 

@@ -1,11 +1,11 @@
-// A row's bytes: what one id of one table is, in memory, in the store, in a checkpoint and in the digest.
+// A row's bytes: what one id of one table is, in memory, in the store, in a checkpoint and in the
+// digest.
 //
 // row     = header weights state* padding
-// header  = updates u32 (pushes that touched it, saturating) | last_step u32 (of the last push, modulo 2^32)
-// weights = dim x f32
-// state   = of each optimizer of the table, in the table's order: state_per_weight x dim x f32
-// padding = zeros up to a multiple of 8 bytes
-// Row bytes are a function of the pushes alone: residency (dirty, reference, pin) lives in the index slot.
+// header  = updates u32 (pushes that touched it, saturating) | last_step u32 (of the last push,
+// modulo 2^32) weights = dim x f32 state   = of each optimizer of the table, in the table's order:
+// state_per_weight x dim x f32 padding = zeros up to a multiple of 8 bytes Row bytes are a function
+// of the pushes alone: residency (dirty, reference, pin) lives in the index slot.
 //
 // Thread-safe (values).
 #ifndef PAGODA_PS_TABLE_ROW_H_
@@ -33,7 +33,7 @@ static_assert(sizeof(RowHeader) == 8);
 struct RowOptimizer {
   uint32_t schema_index;  // In Schema.optimizer: what a segment's clock refers to.
   std::unique_ptr<Rule> rule;
-  size_t state_offset;    // Bytes from the row's start.
+  size_t state_offset;  // Bytes from the row's start.
 };
 
 // Where things stand in a row of one table, and what its absent rows are.

@@ -1,8 +1,15 @@
-// A table's rows of one shard: a hash table over row memory, with the rest of the rows in the store.
+// A table's rows of one shard: a hash table over row memory, with the rest of the rows in the
+// store.
 //
-// The index is a slab of 16-byte slots addressed by the mixed id below the partition bits, so that a list of ids in MixId order
-// walks it forwards; linear probing, software prefetch a fixed distance ahead. Rows live in chunks and never move; residency (dirty,
-// referenced, pinned) stands in the slot. A pull changes nothing: an absent row is answered by the initial-value function.
+// Every list of ids comes in MixId order, which is the order of the index (slot_index.h): a batch
+// walks it forwards, with software prefetch a fixed distance ahead. Rows live in chunks and never
+// move (memory.h); residency (dirty, referenced, pinned) stands in the slot. A pull changes
+// nothing: an absent row is answered by the initial-value function.
+//
+// Over its budget, the table moves cold rows to the store: a clock hand passes over the index,
+// takes unpinned rows that were not referenced since its last pass, writes the dirty ones in key
+// order and drops the clean ones. Which rows are in memory never shows in a lookup, an update or
+// ForEach. After an error the table may hold part of a batch: its shard must start anew.
 //
 // **Confined to the shard's thread.**
 #ifndef PAGODA_PS_TABLE_TABLE_H_
@@ -16,7 +23,9 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "common/optim/rule.h"
+#include "ps/table/memory.h"
 #include "ps/table/row.h"
+#include "ps/table/slot_index.h"
 
 namespace pagoda {
 
@@ -24,43 +33,48 @@ namespace pagoda {
 class RowStore {
  public:
   virtual ~RowStore() = default;
-  // rows[i] <- the bytes of ids[i] (in MixId order), or found[i] = false.
+  // rows[i] <- the bytes of ids[i] (unique, in MixId order), or found[i] = false.
   virtual absl::Status Get(int table, absl::Span<const uint64_t> ids, size_t row_bytes,
                            absl::Span<std::byte* const> rows, std::vector<bool>* found) = 0;
-  // Puts n rows (ids in MixId order).
+  // Puts n rows, ascending by (partition, id).
   virtual absl::Status Put(int table, absl::Span<const uint64_t> ids, size_t row_bytes,
                            absl::Span<const std::byte* const> rows) = 0;
   // Every row of one partition of one table, ascending by id.
-  virtual absl::Status ForEach(int table, int partition, size_t row_bytes,
-                               const std::function<absl::Status(uint64_t id, const std::byte* row)>& visit) = 0;
+  virtual absl::Status ForEach(
+      int table, int partition, size_t row_bytes,
+      const std::function<absl::Status(uint64_t id, const std::byte* row)>& visit) = 0;
 };
 
 struct TableStats {
-  uint64_t rows = 0;            // Resident or not.
+  uint64_t rows = 0;  // Resident or not.
   uint64_t resident_rows = 0;
-  uint64_t resident_bytes = 0;  // Row chunks and index.
-  uint64_t spills = 0, reloads = 0;
+  uint64_t resident_bytes = 0;       // Row memory and index.
+  uint64_t spills = 0, reloads = 0;  // Rows moved out of memory (written or dropped), and back.
 };
 
 class Table {
  public:
-  // `store` may be null when budget_bytes is 0 (no limit); it must outlive the table.
-  Table(int index, RowLayout layout, uint64_t budget_bytes, RowStore* store);
+  // `budget` is shared by the tables of a shard; `store` may be null when it has no limit. Both
+  // must outlive the table.
+  Table(int index, RowLayout layout, PartitionRange partitions, MemoryBudget* budget,
+        RowStore* store);
   ~Table();
 
   const RowLayout& layout() const;
 
-  // All lists of ids: in MixId order, unique.
+  // All lists of ids: unique, in MixId order, of the shard's partitions.
 
-  // Fetches rows that are in the store and pins all present ones until Unpin of the same list; several lists may be pinned at once.
+  // Fetches rows that are in the store and pins all present ones until Unpin of the same list;
+  // several lists may be pinned at once. Pinned rows are the budget's floor.
   absl::Status Pin(absl::Span<const uint64_t> ids);
   void Unpin(absl::Span<const uint64_t> ids);
 
   // out [n, dim] <- weights. Changes nothing that a row, a digest or another lookup could see.
   absl::Status Lookup(absl::Span<const uint64_t> ids, float* out);
 
-  // Applies optimizer `optimizer` (index in layout().optimizers()) along gradients [n, dim]; creates absent rows. `step` is
-  // recorded in the rows. A gradient that is not finite is refused before anything changes (DataError naming the id).
+  // Applies optimizer `optimizer` (index in layout().optimizers()) along gradients [n, dim];
+  // creates absent rows. `step` is recorded in the rows. A gradient that is not finite is refused
+  // before anything changes (DataError naming the id).
   absl::Status Update(absl::Span<const uint64_t> ids, const float* gradients, int optimizer,
                       const RuleStep& rule_step, int64_t step);
 
@@ -77,6 +91,11 @@ class Table {
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
+
+// DataError naming the table and the first of ids [n] whose gradient, in gradients [n, dim], is not
+// finite.
+absl::Status CheckFinite(const RowLayout& layout, absl::Span<const uint64_t> ids,
+                         const float* gradients);
 
 }  // namespace pagoda
 

@@ -1,0 +1,148 @@
+// The state of a shard; included by ps/shard*.cc only.
+//
+// shard.cc: who may ask (job, epoch, sequence), hello, routing. shard_sync.cc: announce, push,
+// pull, apply, waiting. shard_rows.cc: loading and writing checkpoints, digest, counters.
+//
+// **Confined to the thread that serves the shard.**
+#ifndef PAGODA_PS_SHARD_IMPL_H_
+#define PAGODA_PS_SHARD_IMPL_H_
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "common/checkpoint/digest.h"
+#include "common/sparse_sum.h"
+#include "ps/shard.h"
+#include "ps/store/rocksdb_store.h"
+#include "ps/table/table.h"
+
+namespace pagoda {
+
+class Shard::Impl {
+ public:
+  Impl(const ShardOptions& options, Clock* clock) : options_(options), clock_(clock) {}
+
+  void Handle(const PeerId& from, Message request, Outbox& outbox);
+  void Tick(int64_t now_ms, Outbox& outbox);
+  void CountRefused() { ++refused_requests_; }
+  bool Done() const { return done_; }
+
+ private:
+  // How many steps ahead of the next one to be pushed a worker may announce: what a client has in
+  // flight.
+  static constexpr int64_t kMaxStepsAhead = 8;
+  static constexpr int64_t kWaitingEveryMs = 1000;
+
+  // The ids of one table in a message, and the place of the first in its list of all ids.
+  struct IdList {
+    uint32_t table;
+    absl::Span<const uint64_t> ids;
+    size_t first;
+  };
+  // ids of one step of one client; `message` owns them.
+  struct Announced {
+    Message message;
+    std::vector<IdList> lists;
+  };
+  // Gradients of one (table, optimizer) of one push: ids and values are views of the messages kept
+  // beside it.
+  struct Gradient {
+    uint32_t table;
+    uint32_t optimizer;  // In the table's list.
+    SparseView view;
+  };
+  struct Push {
+    Message message;
+    std::vector<Gradient> gradients;
+  };
+  // A STEP that cannot be answered before other workers pushed.
+  struct Pending {
+    PeerId from;
+    uint64_t sequence;
+    WireHeader header;  // Without body; for the reply.
+    int64_t since_ms;
+    int64_t told_ms;  // Last `waiting`.
+  };
+  struct Client {
+    uint64_t last_sequence = 0;
+    std::deque<Message> replies;  // The last ones, by sequence; at most ShardClient::kMaxInFlight.
+    std::map<int64_t, Announced> announced;  // By step.
+    std::map<int64_t, Push> pushes;          // By step; of the next step to be applied only.
+    std::deque<Pending> pending;
+  };
+  // All that a hello brought; a new hello replaces it whole.
+  struct Job {
+    ~Job();
+    uint64_t id = 0, run_epoch = 0;
+    Hello hello;
+    int first_partition = 0, end_partition = 0;
+    MemoryBudget budget;
+    std::unique_ptr<RocksdbStore> store;  // Null without a budget.
+    std::vector<std::unique_ptr<Table>> tables;
+    std::map<uint32_t, Client> clients;
+    int64_t next_step = 0;              // The one whose pushes are gathered.
+    std::vector<OptimizerClock> clock;  // Of the pushes of next_step; empty before the first.
+    int64_t last_request_ms = 0;
+    absl::Status failed;  // What an apply ended with; nothing after it is trusted.
+    SparseGradient sum;   // Scratch of Apply.
+    std::vector<SparseView> leaves;
+  };
+
+  // --- shard.cc
+  absl::Status CheckSender(const WireHeader& header) const;
+  void HandleInOrder(const PeerId& from, Message request, Outbox& outbox);
+  absl::StatusOr<Message> Answer(Message& request);
+  absl::StatusOr<Message> HandleHello(const WireHeader& header);
+  absl::Status CheckHello(const Hello& hello) const;
+  absl::Status StartJob(const WireHeader& header);
+  absl::Status RemoveOldStores(const std::string& store_dir, const Hello& hello) const;
+  Message HandleShutdown();
+  void Reply(const PeerId& to, const WireHeader& request, absl::StatusOr<Message> reply,
+             bool remember, Outbox& outbox);
+  std::string Holder() const;
+
+  // --- shard_sync.cc
+  // Tables, sizes, order and partitions of a message's ids.
+  absl::StatusOr<std::vector<IdList>> CheckIds(const Message& message) const;
+  absl::Status CheckWorker(const WireHeader& header) const;
+  absl::StatusOr<Message> HandleAnnounce(Message& request);
+  absl::Status HandleStep(const PeerId& from, Message& request, Outbox& outbox);
+  absl::Status TakePush(Client& client, Message& request);
+  absl::StatusOr<std::vector<Gradient>> MatchGradients(const Announced& announced,
+                                                       const Message& push) const;
+  absl::Status CheckClock(const WireHeader& header) const;
+  absl::Status ApplyStep();
+  absl::Status ApplyOptimizer(uint32_t table, uint32_t optimizer);
+  void ReleaseStep();
+  bool Ready(const WireHeader& step) const;
+  void AnswerReady(Outbox& outbox);
+  absl::StatusOr<Message> StepReply(Client& client, const WireHeader& step);
+  absl::StatusOr<Message> Rows(const std::vector<IdList>& lists);
+  std::vector<uint32_t> MissingClients() const;
+  void FailPending(const absl::Status& status, Outbox& outbox);
+
+  // --- shard_rows.cc
+  absl::Status LoadCheckpoint();
+  absl::StatusOr<Message> HandleCheckpoint(const CheckpointRequest& request);
+  absl::StatusOr<Message> HandleDigest();
+  Message HandleStatus() const;
+  using VisitRow = std::function<absl::Status(int table, uint64_t id, absl::Span<const std::byte>)>;
+  absl::Status ForEachRow(const VisitRow& visit);
+  uint64_t RowCount() const;
+
+  const ShardOptions options_;
+  Clock* const clock_;
+  std::unique_ptr<Job> job_;
+  uint64_t duplicate_requests_ = 0, refused_requests_ = 0;
+  bool done_ = false;
+};
+
+}  // namespace pagoda
+
+#endif  // PAGODA_PS_SHARD_IMPL_H_

@@ -1,0 +1,376 @@
+// Synchronous steps: announce, push, pull, the apply of a step, and waiting for who is missing.
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "common/errors.h"
+#include "common/hash.h"
+#include "common/net/client.h"
+#include "ps/shard_impl.h"
+
+namespace pagoda {
+
+absl::Status Shard::Impl::CheckWorker(const WireHeader& header) const {
+  if (header.client_id() >= job_->hello.worker_count()) {
+    return UsageError(absl::StrCat("client ", header.client_id(), " is no worker: this job has ",
+                                   job_->hello.worker_count()));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Shard::Impl::IdList>> Shard::Impl::CheckIds(
+    const Message& message) const {
+  const absl::Span<const uint64_t> ids = Ids(message);
+  std::vector<IdList> lists;
+  std::vector<bool> seen(job_->tables.size(), false);
+  size_t first = 0, reply_bytes = 0;
+  for (const Segment& segment : message.header.segment()) {
+    if (segment.table() >= job_->tables.size() || seen[segment.table()]) {
+      return UsageError(absl::StrCat("segment of table ", segment.table(), ": twice there, or ",
+                                     "unknown: the job has ", job_->tables.size(), " tables"));
+    }
+    seen[segment.table()] = true;
+    if (segment.count() > ids.size() - first) {
+      return UsageError(absl::StrCat("segments count more ids than the ", ids.size(), " sent"));
+    }
+    const Table& table = *job_->tables[segment.table()];
+    const absl::Span<const uint64_t> list = ids.subspan(first, segment.count());
+    uint64_t before = 0;
+    for (size_t i = 0; i < list.size(); ++i) {
+      const uint64_t mixed = MixId(list[i]);
+      const int partition = PartitionOfMixed(mixed);
+      if ((i > 0 && mixed <= before) || partition < job_->first_partition ||
+          partition >= job_->end_partition) {
+        return UsageError(absl::StrCat("table ", table.layout().name(), " id ", list[i],
+                                       ": ids must ascend by MixId, once ",
+                                       "each, in this shard's partitions [", job_->first_partition,
+                                       ", ", job_->end_partition, ")"));
+      }
+      before = mixed;
+    }
+    lists.push_back({segment.table(), list, first});
+    first += segment.count();
+    reply_bytes += size_t{segment.count()} * table.layout().dim() * sizeof(float);
+  }
+  if (first != ids.size()) {
+    return UsageError(absl::StrCat("segments count ", first, " ids, ", ids.size(), " were sent"));
+  }
+  if (reply_bytes > kMaxFrameBytes) {
+    return UsageError(absl::StrCat("the rows of ", ids.size(), " ids take ", reply_bytes,
+                                   " bytes, a frame at most ", kMaxFrameBytes,
+                                   ": take smaller batches"));
+  }
+  return lists;
+}
+
+absl::StatusOr<Message> Shard::Impl::HandleAnnounce(Message& request) {
+  RETURN_IF_ERROR(CheckWorker(request.header));
+  const int64_t step = request.header.step();
+  Client& client = job_->clients[request.header.client_id()];
+  if (step < job_->next_step || step > job_->next_step + kMaxStepsAhead) {
+    return UsageError(absl::StrCat("announce of step ", step, ": the next step is ",
+                                   job_->next_step, ", at most ", kMaxStepsAhead,
+                                   " later may be announced"));
+  }
+  if (client.announced.count(step) > 0) {
+    return UsageError(absl::StrCat("step ", step, " was announced before"));
+  }
+  ASSIGN_OR_RETURN(std::vector<IdList> lists, CheckIds(request));
+  for (const IdList& list : lists) {
+    job_->failed = job_->tables[list.table]->Pin(list.ids);
+    RETURN_IF_ERROR(job_->failed);
+  }
+  // The lists view the message's bytes, which its buffers keep in place.
+  client.announced[step] = {std::move(request), std::move(lists)};
+  return Message();
+}
+
+absl::Status Shard::Impl::HandleStep(const PeerId& from, Message& request, Outbox& outbox) {
+  const WireHeader header = request.header;
+  RETURN_IF_ERROR(CheckWorker(header));
+  Client& client = job_->clients[header.client_id()];
+  if (client.pending.size() >= ShardClient::kMaxInFlight) {
+    return UsageError(absl::StrCat("client ", header.client_id(), " waits for ",
+                                   client.pending.size(), " steps already"));
+  }
+  if (header.has_pull()) {
+    if (header.pull_step() < job_->next_step ||
+        header.pull_step() > job_->next_step + kMaxStepsAhead) {
+      return UsageError(absl::StrCat("pull of step ", header.pull_step(), ": the next step is ",
+                                     job_->next_step));
+    }
+    if (client.announced.count(header.pull_step()) == 0) {
+      return UsageError(
+          absl::StrCat("pull of step ", header.pull_step(), ", which was not announced"));
+    }
+  }
+  if (header.has_push()) RETURN_IF_ERROR(TakePush(client, request));
+  const int64_t now_ms = clock_->NowMs();
+  client.pending.push_back({from, header.sequence(), header, now_ms, now_ms});
+  if (header.has_push() && MissingClients().empty()) {
+    job_->failed = ApplyStep();
+    if (!job_->failed.ok()) {
+      FailPending(job_->failed, outbox);
+      return absl::OkStatus();
+    }
+  }
+  AnswerReady(outbox);
+  return absl::OkStatus();
+}
+
+absl::Status Shard::Impl::TakePush(Client& client, Message& request) {
+  const WireHeader& header = request.header;
+  const int64_t step = header.step();
+  if (step != job_->next_step) {
+    return UsageError(absl::StrCat("push of step ", step, ": the next step is ", job_->next_step));
+  }
+  if (client.pushes.count(step) > 0) {
+    return UsageError(absl::StrCat("step ", step, " was pushed before"));
+  }
+  const auto announced = client.announced.find(step);
+  if (announced == client.announced.end()) {
+    return UsageError(absl::StrCat("push of step ", step, ", which was not announced"));
+  }
+  ASSIGN_OR_RETURN(std::vector<Gradient> gradients, MatchGradients(announced->second, request));
+  RETURN_IF_ERROR(CheckClock(header));
+  if (job_->clock.empty()) job_->clock.assign(header.clock().begin(), header.clock().end());
+  client.pushes[step] = {std::move(request), std::move(gradients)};
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Shard::Impl::Gradient>> Shard::Impl::MatchGradients(
+    const Announced& announced, const Message& push) const {
+  if (push.header.encoding() != WireHeader::F32) {
+    return UsageError(
+        absl::StrCat("push: values encoded as ", push.header.encoding(), "; this shard takes F32"));
+  }
+  const absl::Span<const float> values = Values(push);
+  std::vector<Gradient> gradients;
+  size_t first = 0;
+  for (const Segment& segment : push.header.segment()) {
+    const auto list =
+        std::find_if(announced.lists.begin(), announced.lists.end(),
+                     [&](const IdList& list) { return list.table == segment.table(); });
+    if (list == announced.lists.end() || list->ids.size() != segment.count()) {
+      return UsageError(absl::StrCat("push of ", segment.count(), " gradients of table ",
+                                     segment.table(), ": announced were ",
+                                     list == announced.lists.end() ? 0 : list->ids.size()));
+    }
+    const RowLayout& layout = job_->tables[segment.table()]->layout();
+    const bool twice =
+        std::any_of(gradients.begin(), gradients.end(), [&](const Gradient& gradient) {
+          return gradient.table == segment.table() && gradient.optimizer == segment.optimizer();
+        });
+    if (segment.optimizer() >= layout.optimizers().size() || twice) {
+      return UsageError(absl::StrCat("push to table ", layout.name(), " optimizer ",
+                                     segment.optimizer(), ": twice there, or unknown: it has ",
+                                     layout.optimizers().size()));
+    }
+    const size_t count = size_t{segment.count()} * layout.dim();
+    if (count > values.size() - first) {
+      return UsageError(
+          absl::StrCat("push: segments count more values than the ", values.size(), " sent"));
+    }
+    const absl::Span<const float> gradient = values.subspan(first, count);
+    RETURN_IF_ERROR(CheckFinite(layout, list->ids, gradient.data()));
+    gradients.push_back({segment.table(), segment.optimizer(), {list->ids, gradient}});
+    first += count;
+  }
+  if (first != values.size()) {
+    return UsageError(
+        absl::StrCat("push: segments count ", first, " values, ", values.size(), " were sent"));
+  }
+  return gradients;
+}
+
+absl::Status Shard::Impl::CheckClock(const WireHeader& header) const {
+  for (const Segment& segment : header.segment()) {
+    const uint32_t optimizer =
+        job_->tables[segment.table()]->layout().optimizers()[segment.optimizer()].schema_index;
+    const bool there =
+        std::any_of(header.clock().begin(), header.clock().end(),
+                    [&](const OptimizerClock& clock) { return clock.optimizer() == optimizer; });
+    if (!there) return UsageError(absl::StrCat("push: no clock of optimizer ", optimizer));
+  }
+  for (const OptimizerClock& clock : header.clock()) {
+    if (clock.step() < 1 || !std::isfinite(clock.learning_rate())) {
+      return UsageError(absl::StrCat("push: clock of optimizer ", clock.optimizer(), " is step ",
+                                     clock.step(), ", rate ", clock.learning_rate()));
+    }
+  }
+  const bool same =
+      job_->clock.empty() ||
+      std::equal(header.clock().begin(), header.clock().end(), job_->clock.begin(),
+                 job_->clock.end(), [](const OptimizerClock& a, const OptimizerClock& b) {
+                   return a.optimizer() == b.optimizer() && a.step() == b.step() &&
+                          a.learning_rate() == b.learning_rate();
+                 });
+  return same ? absl::OkStatus()
+              : UsageError(absl::StrCat("push of step ", header.step(),
+                                        ": its optimizer clocks differ from another worker's"));
+}
+
+std::vector<uint32_t> Shard::Impl::MissingClients() const {
+  std::vector<uint32_t> missing;
+  for (uint32_t worker = 0; worker < job_->hello.worker_count(); ++worker) {
+    const auto client = job_->clients.find(worker);
+    if (client == job_->clients.end() || client->second.pushes.count(job_->next_step) == 0) {
+      missing.push_back(worker);
+    }
+  }
+  return missing;
+}
+
+absl::Status Shard::Impl::ApplyStep() {
+  for (uint32_t table = 0; table < job_->tables.size(); ++table) {
+    const size_t optimizers = job_->tables[table]->layout().optimizers().size();
+    for (uint32_t optimizer = 0; optimizer < optimizers; ++optimizer) {
+      absl::Status applied = ApplyOptimizer(table, optimizer);
+      if (!applied.ok()) {
+        return WithContext(applied, absl::StrCat("apply of step ", job_->next_step));
+      }
+    }
+  }
+  ReleaseStep();
+  ++job_->next_step;
+  return absl::OkStatus();
+}
+
+absl::Status Shard::Impl::ApplyOptimizer(uint32_t table, uint32_t optimizer) {
+  // One leaf a worker, in order of workers: each is the sum of an aligned subtree of lanes. A
+  // worker without gradients is an absent leaf.
+  std::vector<SparseView>& leaves = job_->leaves;
+  leaves.assign(job_->hello.worker_count(), {});
+  SparseView only;
+  size_t present = 0;
+  for (uint32_t worker = 0; worker < job_->hello.worker_count(); ++worker) {
+    for (const Gradient& gradient : job_->clients[worker].pushes[job_->next_step].gradients) {
+      if (gradient.table != table || gradient.optimizer != optimizer) continue;
+      if (gradient.view.ids.empty()) continue;
+      leaves[worker] = only = gradient.view;
+      ++present;
+    }
+  }
+  if (present == 0) return absl::OkStatus();
+  Table& rows = *job_->tables[table];
+  if (present > 1) {
+    SumTree(leaves, rows.layout().dim(), &job_->sum);
+    only = {job_->sum.ids, job_->sum.values};
+  }
+  RuleStep rule_step;
+  const uint32_t schema_index = rows.layout().optimizers()[optimizer].schema_index;
+  for (const OptimizerClock& clock : job_->clock) {
+    if (clock.optimizer() != schema_index) continue;
+    rule_step.step = clock.step();
+    rule_step.learning_rate = clock.learning_rate();
+  }
+  return rows.Update(only.ids, only.values.data(), static_cast<int>(optimizer), rule_step,
+                     job_->next_step);
+}
+
+void Shard::Impl::ReleaseStep() {
+  for (auto& [id, client] : job_->clients) {
+    client.pushes.erase(job_->next_step);
+    const auto announced = client.announced.find(job_->next_step);
+    if (announced == client.announced.end()) continue;
+    for (const IdList& list : announced->second.lists) job_->tables[list.table]->Unpin(list.ids);
+    client.announced.erase(announced);
+  }
+  job_->clock.clear();
+}
+
+// A push is acknowledged when it was applied, a pull answered when all steps before it were.
+bool Shard::Impl::Ready(const WireHeader& step) const {
+  const bool applied = !step.has_push() || step.step() < job_->next_step;
+  return applied && (!step.has_pull() || step.pull_step() <= job_->next_step);
+}
+
+absl::StatusOr<Message> Shard::Impl::StepReply(Client& client, const WireHeader& step) {
+  if (!step.has_pull()) return Message();
+  const auto announced = client.announced.find(step.pull_step());
+  if (announced == client.announced.end()) {
+    return UsageError(absl::StrCat("pull of step ", step.pull_step(), " came after its push"));
+  }
+  return Rows(announced->second.lists);
+}
+
+absl::StatusOr<Message> Shard::Impl::Rows(const std::vector<IdList>& lists) {
+  Message reply;
+  size_t count = 0;
+  for (const IdList& list : lists) {
+    count += list.ids.size() * job_->tables[list.table]->layout().dim();
+    Segment& segment = *reply.header.add_segment();
+    segment.set_table(list.table);
+    segment.set_count(static_cast<uint32_t>(list.ids.size()));
+  }
+  // Not zeroed: every value is written.
+  const std::shared_ptr<float[]> values = std::make_shared_for_overwrite<float[]>(count);
+  size_t first = 0;
+  for (const IdList& list : lists) {
+    Table& table = *job_->tables[list.table];
+    absl::Status found = table.Lookup(list.ids, values.get() + first);
+    if (!found.ok()) return job_->failed = found;
+    first += list.ids.size() * table.layout().dim();
+  }
+  reply.values = Buffer(values.get(), count * sizeof(float), values);
+  return reply;
+}
+
+void Shard::Impl::AnswerReady(Outbox& outbox) {
+  for (auto& [id, client] : job_->clients) {
+    for (auto pending = client.pending.begin(); pending != client.pending.end();) {
+      if (!Ready(pending->header)) {
+        ++pending;
+        continue;
+      }
+      Reply(pending->from, pending->header, StepReply(client, pending->header), /*remember=*/true,
+            outbox);
+      pending = client.pending.erase(pending);
+    }
+  }
+}
+
+void Shard::Impl::FailPending(const absl::Status& status, Outbox& outbox) {
+  for (auto& [id, client] : job_->clients) {
+    for (const Pending& pending : client.pending) {
+      Reply(pending.from, pending.header, status, /*remember=*/true, outbox);
+    }
+    client.pending.clear();
+  }
+}
+
+void Shard::Impl::Tick(int64_t now_ms, Outbox& outbox) {
+  if (job_ == nullptr) return;
+  const int64_t limit_ms = job_->hello.peer_timeout_ms();
+  for (auto& [id, client] : job_->clients) {
+    for (auto pending = client.pending.begin(); pending != client.pending.end();) {
+      if (now_ms - pending->since_ms >= limit_ms) {
+        Reply(pending->from, pending->header,
+              absl::DeadlineExceededError(
+                  absl::StrCat("step ", job_->next_step, ": no push of worker ",
+                               absl::StrJoin(MissingClients(), ", "), " in ", limit_ms, " ms")),
+              /*remember=*/true, outbox);
+        pending = client.pending.erase(pending);
+        continue;
+      }
+      if (now_ms - pending->told_ms >= kWaitingEveryMs) {
+        pending->told_ms = now_ms;
+        Message waiting;
+        waiting.header = pending->header;
+        waiting.header.set_kind(WireHeader::WAITING);
+        waiting.header.clear_segment();
+        waiting.header.clear_clock();
+        waiting.header.mutable_waiting()->set_step(job_->next_step);
+        for (const uint32_t worker : MissingClients()) {
+          waiting.header.mutable_waiting()->add_missing_client(worker);
+        }
+        outbox.push_back({pending->from, std::move(waiting)});
+      }
+      ++pending;
+    }
+  }
+}
+
+}  // namespace pagoda
