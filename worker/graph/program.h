@@ -1,9 +1,13 @@
 // A compiled graph: parameters in one flat array, and runners that compute slices of a batch.
 //
-// Compile derives the backward pass, fuses sibling Dense nodes, plans one arena for all activations of a tile of
-// kTileRows rows and creates every oneDNN primitive. A Runner holds one arena; Run does no allocation.
+// Compile derives the backward pass, fuses sibling Dense nodes, plans one arena for all activations
+// of a tile (plan.h) and creates every oneDNN primitive. A slice is cut into tiles of kTileRows
+// rows and of the smaller heights below; rows that are missing in the last one are zeros without a
+// loss. So a slice's gradients are a function of its rows alone, and a row's predictions of that
+// row alone.
 //
-// Program: Thread-safe (const). Runner: **Confined to one thread at a time**; it calls omp_set_num_threads(1).
+// Program: Thread-safe (const). Runner: **Confined to one thread at a time**; it makes libgomp use
+// one thread in the threads that compile and run, and flushes denormals while it runs.
 #ifndef PAGODA_WORKER_GRAPH_PROGRAM_H_
 #define PAGODA_WORKER_GRAPH_PROGRAM_H_
 
@@ -18,11 +22,11 @@
 
 namespace pagoda {
 
-// One named parameter inside the flat array: element (r, c) is at offset + r * stride + c. Fusion puts the columns of
-// sibling weights side by side, hence the stride.
+// One named parameter inside the flat array: element (r, c) is at offset + r * stride + c. Fusion
+// puts the columns of sibling weights side by side, hence the stride.
 struct ParameterView {
   std::string name;
-  int rows;      // 1 for a bias.
+  int rows;  // 1 for a bias.
   int columns;
   int64_t offset;
   int64_t stride;
@@ -31,17 +35,19 @@ struct ParameterView {
 // One slice of one lane. R rows; any R >= 0. Labels and loss weights are by task: pointer t is [R].
 struct RunArgs {
   int rows = 0;
-  const float* x = nullptr;                 // [R, input_width]
-  const float* parameters = nullptr;        // [parameter_count]
-  std::vector<const float*> labels;         // [head with loss][R], in order of Head calls
-  // [head with loss][R]: the row's weight in the step's loss, divided by the step's normaliser and times the task's weight;
-  // the loss is sum_r weight_r * l_r.
+  const float* x = nullptr;           // [R, input_width]
+  const float* parameters = nullptr;  // [parameter_count]
+  // [head with loss][R], in order of Head calls. Needed for losses and gradients.
+  std::vector<const float*> labels;
+  // [head with loss][R]: the row's weight in the step's loss, divided by the step's normaliser and
+  // times the task's weight; the loss is sum_r weight_r * l_r. The label of a row of weight 0 is
+  // not read.
   std::vector<const float*> loss_weights;
   // Outputs; null: not wanted. Backward runs when `gradients` is set.
-  float* gradients = nullptr;               // [parameter_count], overwritten
-  float* dx = nullptr;                      // [R, input_width], overwritten
-  double* losses = nullptr;                 // [head with loss], overwritten
-  std::vector<float*> predictions;          // [every head and output][R]; empty: none
+  float* gradients = nullptr;       // [parameter_count], overwritten
+  float* dx = nullptr;              // [R, input_width], overwritten; with `gradients` only
+  double* losses = nullptr;         // [head with loss], overwritten
+  std::vector<float*> predictions;  // [every head and output][R]; empty: none
 };
 
 class Runner {
@@ -52,33 +58,41 @@ class Runner {
 
 class Program {
  public:
-  // Slices of a batch of R rows of one lane; a function of R alone, so that threads change no bits.
+  // 256 rows of a layer of 256 columns are 256 KiB: operands of one product stay in L2.
   static constexpr int kTileRows = 256;
 
+  struct Options {
+    bool fuse_siblings = true;  // False: one product a layer; the tests' check of fusion.
+  };
+  static absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph, const Options& options);
   static absl::StatusOr<std::unique_ptr<Program>> Compile(Graph graph);
   virtual ~Program() = default;
 
   virtual int input_width() const = 0;
-  virtual int64_t parameter_count() const = 0;      // Floats in the flat array, gaps for alignment included (always zero).
+  // Floats in the flat array, gaps for alignment included (their gradients are always zero).
+  virtual int64_t parameter_count() const = 0;
   virtual const std::vector<ParameterView>& parameters() const = 0;  // In name order.
   virtual const std::vector<Graph::HeadSpec>& heads() const = 0;
   // Multiply-adds of one row, forward: for FLOP counts (whole step: 2 * 3 times this).
   virtual int64_t multiply_adds_per_row() const = 0;
 
-  // parameters [parameter_count] <- initial values by (seed, name): weights Glorot-uniform, biases 0.
+  // parameters [parameter_count] <- initial values by (seed, name): weights Glorot-uniform (Glorot
+  // and Bengio, AISTATS 2010, eq. (16)), biases and gaps 0.
   virtual void InitParameters(uint64_t seed, float* parameters) const = 0;
 
   virtual std::unique_ptr<Runner> NewRunner() const = 0;
 };
 
-// The rows of slice s of n, contiguous, of a lane with `rows` rows: how many slices there are, and where each begins.
+// How many slices a lane of `rows` rows is cut into, and where slice s of them begins: functions of
+// the rows alone, so that the number of threads changes no bits.
 int SliceCount(int rows);
 inline int SliceBegin(int rows, int slice, int slices) {
   return static_cast<int>(static_cast<int64_t>(rows) * slice / slices);
 }
 
-// The oracle: the same graph by plain loops, T = float or double, one pass over all rows, no fusion, no tiles.
-// parameters [name order, densely packed]; everything else as RunArgs with T for float.
+// The oracle: the same graph by plain loops, T = float or double, one pass over all rows, no
+// fusion, no tiles. parameters [name order, densely packed]; everything else as RunArgs with T for
+// float.
 template <typename T>
 class ReferenceNetwork {
  public:

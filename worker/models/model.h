@@ -1,7 +1,18 @@
 // The registry of models.
 //
-// A model is one file here that reads like its paper, and one file in configs/models/. It composes nodes of a Graph: it sees no network,
-// no data format, no optimizer. It ends in PAGODA_REGISTER_MODEL; nothing else changes.
+// A model is one file here that reads like its paper, and one file in configs/models/. It composes
+// nodes of a Graph: it sees no network, no data format, no optimizer. It ends in
+// PAGODA_REGISTER_MODEL; nothing else changes.
+//
+// Names of parameters are part of a checkpoint's format and the key of their initial values:
+//   TASK/tower/layer0, TASK/tower/out   the task's tower and its logit
+//   bottom/layer0                       Shared-Bottom's trunk; TASK/bottom/layer0: single's
+//   experts/0/layer0, TASK/gate         MoE (its one gate: gate), MMoE
+//   level0/TASK/experts/0/layer0, level0/shared_experts/0/layer0,
+//   level0/TASK/gate, level0/shared_gate  CGC, PLE
+// each with /w and, where it has a bias, /b. So MMoE with one expert is Shared-Bottom under
+// experts/0/* <-> bottom/*, and PLE with one level, one expert a task and no shared ones is single
+// under level0/TASK/experts/0/* <-> TASK/bottom/*.
 //
 // Thread-safe after static initialisation.
 #ifndef PAGODA_WORKER_MODELS_MODEL_H_
@@ -26,9 +37,9 @@ struct ModelTask {
 
 struct ModelArgs {
   const ModelConfig& config;
-  std::vector<ModelTask> tasks;             // At least one, in configuration order.
-  std::vector<std::string> funnel;          // Task names; DatasetConfig.funnel, or all tasks.
-  std::map<std::string, double> parameters; // Declared ones, resolved.
+  std::vector<ModelTask> tasks;              // At least one, in configuration order.
+  std::vector<std::string> funnel;           // Task names; DatasetConfig.funnel, or all tasks.
+  std::map<std::string, double> parameters;  // Declared ones, resolved.
 };
 
 struct ModelInfo {
@@ -36,16 +47,21 @@ struct ModelInfo {
   std::string help;    // One line.
   std::string source;  // Paper.
   std::vector<ParameterSpec> parameters;
-  // Calls g.Head once for each task. UsageError for a configuration that the model cannot be built from.
+  // Calls g.Head once for each task, in order. UsageError for a configuration that the model cannot
+  // be built from.
   absl::Status (*build)(const ModelArgs& args, Graph& g);
 };
 
+// By name.
 const std::map<std::string, ModelInfo>& Models();
+// CHECKs that the name is new.
 bool RegisterModel(ModelInfo info);
 #define PAGODA_REGISTER_MODEL(...) \
   static const bool registered_ [[maybe_unused]] = ::pagoda::RegisterModel(__VA_ARGS__)
 
-// The graph of config.model on config.dataset's tasks.
+// The graph of config.model on config.dataset's tasks. UsageError: an unknown model or parameter,
+// no task, two tasks of one name, an unknown task in the funnel, widths out of range, or what the
+// model itself refuses. REQUIRES: input_width > 0.
 absl::StatusOr<Graph> BuildModel(const Config& config, int input_width);
 
 }  // namespace pagoda

@@ -1,0 +1,55 @@
+// The element-wise kernels of the dense network: fp32, SIMD chosen at run time (Highway).
+//
+// Letters: T rows of a tile; `ld` is the distance between rows, in floats. A row's result depends
+// on that row alone, except for column sums, which add rows in order.
+//
+// Thread-safe (functions).
+#ifndef PAGODA_WORKER_GRAPH_KERNELS_H_
+#define PAGODA_WORKER_GRAPH_KERNELS_H_
+
+#include <cstdint>
+
+#include "proto/config.pb.h"
+
+namespace pagoda {
+
+// A block of columns: row r begins at data + r * ld.
+struct Columns {
+  float* data = nullptr;
+  int64_t ld = 0;
+};
+
+// y [T, n] <- act(y).
+void ApplyActivation(Activation activation, int rows, int n, Columns y);
+
+// dy [T, n] <- dy * act'(y); y is the activation's output.
+void ApplyActivationGradient(Activation activation, int rows, int n, Columns y, Columns dy);
+
+// sum [n] = (accumulate ? sum : 0) + the sum over rows of x [T, n].
+void SumRows(int rows, int n, Columns x, bool accumulate, float* sum);
+
+// y [T, n] <- softmax of each row of x.
+void SoftmaxRows(int rows, int n, Columns x, Columns y);
+// dx [T, n] (+)= y * (dy - <dy, y>).
+void SoftmaxRowsGradient(int rows, int n, Columns y, Columns dy, Columns dx, bool accumulate);
+
+// y [T, d] (+)= gate [T, 1] * expert [T, d].
+void AddScaledRows(int rows, int d, Columns gate, Columns expert, Columns y, bool accumulate);
+// dgate [T, 1] (+)= the rows' <dy, expert>.
+void DotRows(int rows, int d, Columns dy, Columns expert, Columns dgate, bool accumulate);
+
+// Sets the calling thread's flush-to-zero and denormals-are-zero modes; restores them at the end.
+class FlushDenormals {
+ public:
+  FlushDenormals();
+  ~FlushDenormals();
+  FlushDenormals(const FlushDenormals&) = delete;
+  FlushDenormals& operator=(const FlushDenormals&) = delete;
+
+ private:
+  uint32_t saved_ = 0;
+};
+
+}  // namespace pagoda
+
+#endif  // PAGODA_WORKER_GRAPH_KERNELS_H_

@@ -1,0 +1,31 @@
+#include <algorithm>
+
+#include "worker/graph/plan.h"
+
+namespace pagoda {
+
+std::vector<ParameterOfNode> ListParameters(const Graph& graph) {
+  std::vector<ParameterOfNode> list;
+  for (int n = 0; n < static_cast<int>(graph.nodes().size()); ++n) {
+    const Graph::Node& node = graph.nodes()[n];
+    if (node.block_names.empty()) continue;
+    const int in =
+        graph.width(node.inputs[0]) / (node.kind == NodeKind::kBlockDense ? node.blocks() : 1);
+    const int out = node.block_width();
+    for (int i = 0; i < node.blocks(); ++i) {
+      list.push_back({{node.block_names[i] + "/w", in, out, 0, out}, n, i, /*is_bias=*/false});
+      if (!node.bias) continue;
+      list.push_back({{node.block_names[i] + "/b", 1, out, 0, out}, n, i, /*is_bias=*/true});
+    }
+  }
+  std::sort(list.begin(), list.end(),
+            [](const auto& a, const auto& b) { return a.view.name < b.view.name; });
+  int64_t offset = 0;
+  for (ParameterOfNode& parameter : list) {
+    parameter.view.offset = offset;
+    offset += int64_t{parameter.view.rows} * parameter.view.columns;
+  }
+  return list;
+}
+
+}  // namespace pagoda

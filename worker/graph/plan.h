@@ -1,0 +1,167 @@
+// What a graph is compiled into: a list of operations over columns of buffers, forward then
+// backward, and where every buffer and every parameter lies. No oneDNN and no arithmetic here.
+//
+// Letters: T rows of a tile; a buffer is [T, ld]; `in`, `out` are the columns on the two sides of a
+// layer.
+//
+// Fusion: all kDense layers that read one value share one buffer and one weight matrix, columns
+// side by side, sorted by (activation, bias): forward is one product for each run of columns with
+// the same activation and bias, backward is one product for the input's gradient and one for the
+// weights'.
+//
+// Memory: the arena holds every buffer; buffers whose lives do not overlap share its columns. All
+// offsets are in floats per row, so one plan serves tiles of every height: buffer b of a tile of T
+// rows begins at T * offset.
+//
+// Thread-safe (const after MakePlan).
+#ifndef PAGODA_WORKER_GRAPH_PLAN_H_
+#define PAGODA_WORKER_GRAPH_PLAN_H_
+
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "worker/graph/graph.h"
+#include "worker/graph/program.h"
+
+namespace pagoda {
+
+// Columns from `column` on of a buffer.
+struct Slot {
+  int buffer = -1;
+  int column = 0;
+};
+
+struct Buffer {
+  int ld = 0;           // Floats from one row to the next.
+  int64_t offset = -1;  // In the arena, floats per row; -1: never used.
+  int first_op = -1;    // Life, in operations of forward ++ backward.
+  int last_op = -1;
+};
+
+// Buffers that the runner points at the caller's memory, tile by tile.
+inline constexpr int kInputBuffer = 0;          // x
+inline constexpr int kInputGradientBuffer = 1;  // dx
+
+// A weight matrix [in, out] inside the flat array, or some of its columns.
+struct WeightSlot {
+  int64_t offset;
+  int64_t stride;
+};
+
+// One matrix product.
+struct ProductOp {
+  enum Kind {
+    kForward,         // y = act(x w + b)
+    kInputGradient,   // x (+)= y w^T, x and y being gradients
+    kWeightGradient,  // dw (+)= x^T y, y being a gradient; accumulates from the second tile on
+  };
+  Kind kind;
+  Slot x;
+  int in;
+  Slot y;
+  int out;
+  WeightSlot w;
+  int64_t bias = -1;        // kForward: offset of b [out]; -1: none.
+  bool relu = false;        // kForward.
+  bool accumulate = false;  // kInputGradient.
+};
+
+// y <- act(y), in place, for activations that no product applies.
+struct ActivationOp {
+  Slot y;
+  int width;
+  Activation activation;
+};
+
+// dy <- dy * act'(y), in place, and db (+)= column sums of the result.
+struct ActivationGradientOp {
+  Slot y, dy;
+  int width;
+  Activation activation;
+  int64_t bias;  // Offset of db [width]; -1: none.
+};
+
+struct SoftmaxOp {
+  Slot x, y;
+  int width;
+};
+
+struct SoftmaxGradientOp {
+  Slot y, dy, dx;
+  int width;
+  bool accumulate;
+};
+
+// y [d] = sum over e of gate[e] * expert_e [d]
+struct MixtureOp {
+  Slot gate, y;
+  std::vector<Slot> experts;
+  int width;  // d
+};
+
+// dgate[e] (+)= <dy, expert_e>, dexpert_e (+)= gate[e] dy
+struct MixtureGradientOp {
+  Slot gate, dgate, dy;
+  std::vector<Slot> experts;
+  std::vector<Slot> dexperts;           // buffer -1: not wanted.
+  std::vector<bool> accumulate_expert;  // [experts]
+  bool accumulate_gate;
+  int width;  // d
+};
+
+// A head's prediction, and its loss and the logits' gradients if it has a loss.
+struct HeadOp {
+  HeadKind kind;
+  int head;       // Index in Graph::heads().
+  int loss = -1;  // Index among the heads with a loss.
+  Slot x, y, dx, dy;
+  bool accumulate_x = false, accumulate_y = false;
+};
+
+struct ZeroOp {
+  Slot x;
+  int width;
+};
+
+using Op = std::variant<ProductOp, ActivationOp, ActivationGradientOp, SoftmaxOp, SoftmaxGradientOp,
+                        MixtureOp, MixtureGradientOp, HeadOp, ZeroOp>;
+
+// [offset, offset + count) of the flat array.
+struct FlatRange {
+  int64_t offset;
+  int64_t count;
+};
+
+struct Plan {
+  std::vector<ParameterView> parameters;  // In name order.
+  int64_t parameter_count = 0;
+  // What no operation writes: gaps, and parameters that no loss depends on.
+  std::vector<FlatRange> zero_gradients;
+  int64_t multiply_adds_per_row = 0;
+
+  std::vector<Buffer> buffers;
+  int64_t arena_floats_per_row = 0;
+  std::vector<Op> forward;
+  std::vector<Op> backward;  // Begins with the heads' gradients in `forward`.
+};
+
+struct PlanOptions {
+  bool fuse_siblings = true;  // False: one product a layer; for tests.
+};
+
+Plan MakePlan(const Graph& graph, const PlanOptions& options = {});
+
+// Every parameter of the graph, in name order: names and shapes, packed densely.
+struct ParameterOfNode {
+  ParameterView view;
+  int node;
+  int block;
+  bool is_bias;
+};
+std::vector<ParameterOfNode> ListParameters(const Graph& graph);
+
+}  // namespace pagoda
+
+#endif  // PAGODA_WORKER_GRAPH_PLAN_H_
