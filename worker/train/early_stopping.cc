@@ -1,0 +1,24 @@
+#include "worker/train/early_stopping.h"
+
+#include <cmath>
+
+namespace pagoda {
+
+bool RecordScore(double score, int64_t steps_done, TrainState* state) {
+  const bool first = state->best_step() == 0;
+  const bool first_number = std::isnan(state->best_score()) && !std::isnan(score);
+  if (first || first_number || score > state->best_score()) {
+    state->set_best_score(score);
+    state->set_best_step(steps_done);
+    state->set_evaluations_without_better(0);
+    return true;
+  }
+  state->set_evaluations_without_better(state->evaluations_without_better() + 1);
+  return false;
+}
+
+bool ShouldStop(const TrainState& state, int patience) {
+  return patience > 0 && state.evaluations_without_better() >= patience;
+}
+
+}  // namespace pagoda

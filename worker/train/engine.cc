@@ -1,0 +1,111 @@
+#include "worker/train/engine.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/checkpoint/safetensors.h"
+#include "common/errors.h"
+#include "common/io/file.h"
+#include "worker/train/agreement.h"
+#include "worker/train/checkpointer.h"
+
+namespace pagoda {
+namespace {
+
+StepOptions MakeStepOptions(const Job& job, const Cluster& cluster, int64_t steps_done) {
+  const TrainConfig& train = job.config.train();
+  StepOptions options;
+  options.threads =
+      job.options.threads > 0 ? job.options.threads : DefaultThreads(cluster.workers_on_host);
+  options.lane_count = std::max(1, train.lanes() / cluster.workers->size());
+  options.tasks.assign(job.config.dataset().task().begin(), job.config.dataset().task().end());
+  options.dense_optimizer = job.dense_optimizer;
+  options.dense_clock = job.dense_clock;
+  options.sparse_clock = job.sparse_clock;
+  options.sparse_learning_rate = job.sparse_optimizer.learning_rate();
+  options.schedule_step = steps_done;
+  options.seed = train.seed();
+  return options;
+}
+
+absl::Status LoadDense(const std::string& checkpoint, Stepper& stepper) {
+  ASSIGN_OR_RETURN(const std::vector<Tensor> dense, ReadDense(checkpoint));
+  return WithContext(stepper.LoadDense(dense, /*require_states=*/true), checkpoint);
+}
+
+}  // namespace
+
+absl::StatusOr<Engine> OpenEngine(const Job& job, const Cluster& cluster, const Program* program,
+                                  const EngineOptions& options) {
+  SessionOptions session_options;
+  session_options.job_id = options.job_id;
+  session_options.run_epoch = options.run_epoch;
+  session_options.schema = &job.schema;
+  session_options.lane_count = std::max(job.config.train().lanes(), cluster.workers->size());
+  session_options.next_step = options.steps_done;
+  session_options.checkpoint = options.checkpoint;
+  session_options.store_dir = options.store_dir;
+  Engine engine;
+  ASSIGN_OR_RETURN(engine.session, Session::Open(cluster, session_options));
+  ASSIGN_OR_RETURN(auto clients, engine.session->OpenWorkerClients());
+  engine.stepper =
+      std::make_unique<Stepper>(MakeStepOptions(job, cluster, options.steps_done), program,
+                                &job.schema, job.data.input, cluster.workers, std::move(clients));
+  if (!options.checkpoint.empty() && options.load_dense) {
+    RETURN_IF_ERROR(AgreeStatus(*cluster.workers, LoadDense(options.checkpoint, *engine.stepper)));
+  }
+  return engine;
+}
+
+absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const Job& job, Group& workers,
+                                                     const Statistics* statistics) {
+  DatasetOptions options;
+  options.config_dir = ".";  // Paths are absolute by now.
+  options.cache_dir = JoinPath(job.run_dir, "data");
+  options.quarantine_path = JoinPath(job.run_dir, "quarantine.txt");
+  absl::StatusOr<std::unique_ptr<Dataset>> dataset;
+  absl::Status status;
+  if (workers.rank() == 0) {
+    status = MakeDirectories(options.cache_dir);
+    if (status.ok()) {
+      dataset = Dataset::Open(job.config, options, statistics);
+      status = dataset.status();
+    }
+  }
+  RETURN_IF_ERROR(ShareStatus(workers, 0, status));
+  if (workers.rank() != 0) dataset = Dataset::Open(job.config, options, statistics);
+  RETURN_IF_ERROR(AgreeStatus(workers, dataset.status()));
+  return dataset;
+}
+
+int DefaultThreads(int workers_on_host) {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  const int available = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+  return std::max(1, available / std::max(1, workers_on_host));
+}
+
+absl::Status CheckSameTables(const Schema& stored, const Schema& configured) {
+  const auto names = [](const Schema& schema) {
+    std::string out;
+    for (const TableSchema& table : schema.table()) {
+      absl::StrAppend(&out, table.name(), "[", table.dim(), "]:");
+      for (const FeatureSchema& feature : table.feature()) {
+        absl::StrAppend(&out, " ", feature.name(), "/", feature.slot());
+      }
+      absl::StrAppend(&out, "; ");
+    }
+    return out;
+  };
+  if (names(stored) == names(configured)) return absl::OkStatus();
+  return UsageError(
+      absl::StrCat("the checkpoint's tables are not those of the configuration; "
+                   "checkpoint: ",
+                   names(stored), "configuration: ", names(configured)));
+}
+
+}  // namespace pagoda

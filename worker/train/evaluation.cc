@@ -1,0 +1,138 @@
+#include "worker/train/evaluation.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <memory>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "common/errors.h"
+#include "common/io/file.h"
+#include "worker/train/agreement.h"
+#include "worker/train/engine.h"
+#include "worker/train/evaluator.h"
+#include "worker/train/progress.h"
+#include "worker/train/report.h"
+
+namespace pagoda {
+namespace {
+
+// A checkpoint, loaded.
+struct Loaded {
+  Job job;
+  std::unique_ptr<Program> program;
+  std::unique_ptr<Dataset> dataset;
+  Engine engine;
+  std::string store_dir;  // Empty: the servers' own.
+};
+
+// A job of its own: an evaluation never takes a training job's shards over.
+absl::StatusOr<uint64_t> NewJobId(Group& workers) {
+  std::random_device device;
+  const uint64_t mine = static_cast<uint64_t>(device()) << 32 | device();
+  ASSIGN_OR_RETURN(const std::string text, workers.Broadcast(0, absl::StrCat(mine)));
+  uint64_t job_id = 0;
+  if (!absl::SimpleAtoi(text, &job_id)) return absl::InternalError("a job id that is no number");
+  return job_id;
+}
+
+absl::StatusOr<std::unique_ptr<Loaded>> Load(Job job, const Cluster& cluster) {
+  auto loaded = std::make_unique<Loaded>();
+  loaded->job = std::move(job);
+  RETURN_IF_ERROR(CheckSameTables(loaded->job.manifest->schema(), loaded->job.schema));
+  loaded->job.config.mutable_train()->set_lanes(cluster.workers->size());
+  ASSIGN_OR_RETURN(Graph graph, BuildGraph(loaded->job));
+  ASSIGN_OR_RETURN(loaded->program, Program::Compile(std::move(graph)));
+  ASSIGN_OR_RETURN(loaded->dataset,
+                   OpenDataset(loaded->job, *cluster.workers, &loaded->job.manifest->statistics()));
+  EngineOptions options;
+  ASSIGN_OR_RETURN(options.job_id, NewJobId(*cluster.workers));
+  options.run_epoch = 1;
+  options.steps_done = loaded->job.manifest->state().step();
+  options.checkpoint = loaded->job.checkpoint;
+  if (!cluster.standing_servers) {
+    // Of this evaluation alone: the run may be training, and others may evaluate.
+    const std::string& folder = loaded->job.options.store_dir;
+    loaded->store_dir = JoinPath(folder.empty() ? loaded->job.run_dir : folder,
+                                 absl::StrCat("store-", absl::Hex(options.job_id)));
+    options.store_dir = loaded->store_dir;
+  }
+  ASSIGN_OR_RETURN(loaded->engine,
+                   OpenEngine(loaded->job, cluster, loaded->program.get(), options));
+  return loaded;
+}
+
+absl::Status Finish(const Cluster& cluster, Loaded& loaded) {
+  absl::Status status;
+  if (cluster.workers->rank() == 0) {
+    status = loaded.engine.session->Shutdown();
+    if (status.ok() && !loaded.store_dir.empty()) status = RemoveTree(loaded.store_dir);
+  }
+  return ShareStatus(*cluster.workers, 0, status);
+}
+
+absl::Status WriteCsv(const std::string& path, const SplitPredictions& split,
+                      const std::vector<Graph::HeadSpec>& heads) {
+  std::FILE* out = path.empty() ? stdout : std::fopen(path.c_str(), "w");
+  if (out == nullptr) return ErrnoError(errno, "open --output", path);
+  absl::FPrintF(out, "record,%s\n",
+                absl::StrJoin(heads, ",", [](std::string* text, const Graph::HeadSpec& head) {
+                  absl::StrAppend(text, head.name);
+                }));
+  const size_t rows = split.predictions.empty() ? 0 : split.predictions[0].size();
+  for (size_t record = 0; record < rows; ++record) {
+    absl::FPrintF(out, "%d", record);
+    for (const auto& head : split.predictions) absl::FPrintF(out, ",%.9g", head[record]);
+    absl::FPrintF(out, "\n");
+  }
+  const bool failed = std::ferror(out) != 0 || std::fflush(out) != 0;
+  const int error_number = errno;
+  if (!path.empty()) std::fclose(out);
+  if (failed) return ErrnoError(error_number, "write", path.empty() ? "standard output" : path);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status RunEvaluate(Job job, const Cluster& cluster) {
+  ASSIGN_OR_RETURN(const auto loaded, Load(std::move(job), cluster));
+  const auto& heads = loaded->program->heads();
+  const int64_t step = loaded->job.manifest->state().step();
+  Progress progress(stdout, isatty(STDOUT_FILENO) != 0, cluster.clock);
+  for (const Split split : {VALID, TEST}) {
+    if (loaded->dataset->rows(split) == 0) continue;
+    ASSIGN_OR_RETURN(const SplitPredictions predictions,
+                     PredictSplit(*cluster.workers, *loaded->dataset, split,
+                                  *loaded->engine.stepper, static_cast<int>(heads.size())));
+    if (cluster.workers->rank() != 0) continue;
+    const auto metrics = ComputeMetrics(predictions, loaded->job.config, heads);
+    progress.Table(SplitName(split), step, metrics, "");
+    progress.Line(EvalLine(split, step, metrics, loaded->job.config.train().best_by()).ToString());
+  }
+  return Finish(cluster, *loaded);
+}
+
+absl::Status RunPredict(Job job, const Cluster& cluster) {
+  ASSIGN_OR_RETURN(const Split split, SplitByName(job.options.split));
+  ASSIGN_OR_RETURN(const auto loaded, Load(std::move(job), cluster));
+  const auto& heads = loaded->program->heads();
+  ASSIGN_OR_RETURN(const SplitPredictions predictions,
+                   PredictSplit(*cluster.workers, *loaded->dataset, split, *loaded->engine.stepper,
+                                static_cast<int>(heads.size())));
+  absl::Status status;
+  if (cluster.workers->rank() == 0) {
+    status = WriteCsv(loaded->job.options.output, predictions, heads);
+  }
+  RETURN_IF_ERROR(ShareStatus(*cluster.workers, 0, status));
+  return Finish(cluster, *loaded);
+}
+
+}  // namespace pagoda

@@ -1,0 +1,23 @@
+// --mode=evaluate and --mode=predict: a checkpoint, by any number of workers and shards.
+//
+// evaluate prints a table and the eval line (worker/train/metrics_writer.h) of valid and test;
+// predict writes
+//   record,HEAD,HEAD,...     one line a record, in record order; %.9g reads back as the same float
+//
+// **Confined to the step thread.**
+#ifndef PAGODA_WORKER_TRAIN_EVALUATION_H_
+#define PAGODA_WORKER_TRAIN_EVALUATION_H_
+
+#include "absl/status/status.h"
+#include "worker/train/job.h"
+#include "worker/train/session.h"
+
+namespace pagoda {
+
+// All workers call one of them. REQUIRES: job.manifest.
+absl::Status RunEvaluate(Job job, const Cluster& cluster);
+absl::Status RunPredict(Job job, const Cluster& cluster);
+
+}  // namespace pagoda
+
+#endif  // PAGODA_WORKER_TRAIN_EVALUATION_H_

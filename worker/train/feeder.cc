@@ -1,0 +1,83 @@
+#include "worker/train/feeder.h"
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+
+namespace pagoda {
+namespace {
+
+double Now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+Feeder::Feeder(const FeederOptions& options, const Dataset* dataset, const DataOrder* order,
+               const Stepper* stepper)
+    : options_(options), dataset_(dataset), order_(order), stepper_(stepper) {
+  thread_ = std::thread([this] { Read(); });
+}
+
+Feeder::~Feeder() {
+  {
+    absl::MutexLock lock(&mu_);
+    stopping_ = true;
+  }
+  thread_.join();
+}
+
+absl::StatusOr<PreparedStepPtr> Feeder::ReadStep(int64_t step) {
+  const int64_t epoch = step / order_->steps_per_epoch();
+  const int64_t epoch_step = step % order_->steps_per_epoch();
+  std::vector<Batch> batches(options_.lane_count);
+  for (int i = 0; i < options_.lane_count; ++i) {
+    const auto records = order_->Records(epoch, epoch_step, options_.first_lane + i);
+    RETURN_IF_ERROR(
+        WithContext(dataset_->Fill(TRAIN, records, &batches[i]), absl::StrCat("read step ", step)));
+  }
+  return stepper_->Prepare(step, std::move(batches));
+}
+
+void Feeder::Read() {
+  for (int64_t step = options_.first_step; step < options_.end_step; ++step) {
+    const double begin = Now();
+    absl::StatusOr<PreparedStepPtr> prepared = ReadStep(step);
+    const double seconds = Now() - begin;
+    absl::MutexLock lock(&mu_);
+    read_seconds_ += seconds;
+    if (!prepared.ok()) {
+      error_ = prepared.status();
+      break;
+    }
+    mu_.Await(absl::Condition(this, &Feeder::HasRoom));
+    if (stopping_) break;
+    ready_.push_back(*std::move(prepared));
+  }
+  absl::MutexLock lock(&mu_);
+  ended_ = true;
+}
+
+absl::StatusOr<PreparedStepPtr> Feeder::Next() {
+  const double begin = Now();
+  absl::MutexLock lock(&mu_);
+  mu_.Await(absl::Condition(this, &Feeder::HasNext));
+  wait_seconds_ += Now() - begin;
+  if (ready_.empty()) {
+    RETURN_IF_ERROR(error_);
+    return PreparedStepPtr();
+  }
+  PreparedStepPtr next = std::move(ready_.front());
+  ready_.pop_front();
+  return next;
+}
+
+double Feeder::read_seconds() const {
+  absl::MutexLock lock(&mu_);
+  return read_seconds_;
+}
+
+}  // namespace pagoda

@@ -1,0 +1,248 @@
+#include "worker/train/job.h"
+
+#include <bit>
+#include <filesystem>
+#include <map>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "common/checkpoint/manifest.h"
+#include "common/config.h"
+#include "common/errors.h"
+#include "common/io/file.h"
+#include "common/optim/rule.h"
+#include "worker/models/model.h"
+
+namespace pagoda {
+namespace {
+
+std::string AbsolutePath(const std::string& path) {
+  return std::filesystem::absolute(path).lexically_normal().string();
+}
+
+// Adam with its defaults under the two names that `train` uses unless told otherwise.
+Config BuiltInLayer() {
+  Config layer;
+  for (const char* name : {"sparse", "dense"}) {
+    OptimizerConfig* optimizer = layer.add_optimizer();
+    optimizer->set_name(name);
+    optimizer->set_rule("adam");
+  }
+  return layer;
+}
+
+// Reads the file of --model= or --dataset= and lays it over *config.
+absl::Status MergeFile(const JobOptions& options, const std::string& kind, const std::string& name,
+                       Config* config) {
+  auto path = FindConfigFile(options.config_root, kind, name);
+  if (!path.ok()) return path.status();
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(*path));
+  ASSIGN_OR_RETURN(Config layer, ParseConfig(text, *path));
+  // Relative paths of a file mean its own folder, whatever is merged over it later.
+  const std::string folder = AbsolutePath(DirectoryOf(*path));
+  for (SourceConfig& source : *layer.mutable_dataset()->mutable_source()) {
+    for (std::string& one : *source.mutable_path()) {
+      if (!absl::EndsWith(one, "|")) one = AbsolutePath(JoinPath(folder, one));
+    }
+  }
+  MergeConfig(layer, config);
+  return absl::OkStatus();
+}
+
+void MergeFlags(const JobOptions& options, Config* config) {
+  TrainConfig* train = config->mutable_train();
+  if (options.seed) train->set_seed(*options.seed);
+  if (options.lanes) train->set_lanes(*options.lanes);
+  if (options.batch_size) train->set_batch_size(*options.batch_size);
+  if (options.epochs) train->set_epochs(*options.epochs);
+  if (options.max_steps) train->set_max_steps(*options.max_steps);
+}
+
+absl::StatusOr<Config> MergeLayers(const JobOptions& options, const Manifest* manifest) {
+  Config config = BuiltInLayer();
+  if (manifest != nullptr) {
+    config = manifest->config();
+    if (!options.dataset.empty()) config.clear_dataset();
+    if (!options.model.empty()) config.clear_model();
+  }
+  if (manifest == nullptr || !options.model.empty()) {
+    RETURN_IF_ERROR(MergeFile(options, "models", options.model, &config));
+  }
+  if (manifest == nullptr || !options.dataset.empty()) {
+    RETURN_IF_ERROR(MergeFile(options, "datasets", options.dataset, &config));
+  }
+  if (!options.override_text.empty()) {
+    ASSIGN_OR_RETURN(Config layer, ParseConfig(options.override_text, "--override"));
+    MergeConfig(layer, &config);
+  }
+  MergeFlags(options, &config);
+  // What --override named is relative to where the command was typed.
+  for (SourceConfig& source : *config.mutable_dataset()->mutable_source()) {
+    for (std::string& one : *source.mutable_path()) {
+      if (!absl::EndsWith(one, "|")) one = AbsolutePath(one);
+    }
+  }
+  return config;
+}
+
+// The optimizer called `name` with every parameter of its rule.
+absl::StatusOr<OptimizerConfig> ResolveOptimizer(const Config& config, const std::string& field,
+                                                 const std::string& name) {
+  std::vector<std::string> known;
+  for (const OptimizerConfig& optimizer : config.optimizer()) {
+    known.push_back(optimizer.name());
+    if (optimizer.name() != name) continue;
+    const auto rule = Rules().find(optimizer.rule());
+    if (rule == Rules().end()) {
+      std::vector<std::string> rules;
+      for (const auto& [rule_name, info] : Rules()) rules.push_back(rule_name);
+      return UsageError(absl::StrCat("optimizer \"", name, "\": no rule is called \"",
+                                     optimizer.rule(), "\"", NearestHint(optimizer.rule(), rules)));
+    }
+    std::map<std::string, double> given;
+    for (const Parameter& one : optimizer.parameter()) given[one.name()] = one.value();
+    ASSIGN_OR_RETURN(const auto all, ResolveParameters(absl::StrCat("optimizer \"", name, "\""),
+                                                       rule->second.parameters, given));
+    OptimizerConfig resolved = optimizer;
+    resolved.clear_parameter();
+    for (const auto& [parameter, value] : all) {
+      Parameter* one = resolved.add_parameter();
+      one->set_name(parameter);
+      one->set_value(value);
+    }
+    return resolved;
+  }
+  return UsageError(absl::StrCat("train.", field, ": no optimizer is called \"", name, "\"",
+                                 NearestHint(name, known)));
+}
+
+uint32_t AddOptimizer(const OptimizerConfig& optimizer, Schema* schema) {
+  for (int i = 0; i < schema->optimizer_size(); ++i) {
+    if (schema->optimizer(i).name() == optimizer.name()) return i;
+  }
+  OptimizerSchema* added = schema->add_optimizer();
+  added->set_name(optimizer.name());
+  added->set_rule(optimizer.rule());
+  for (const Parameter& one : optimizer.parameter()) {
+    (*added->mutable_parameter())[one.name()] = one.value();
+  }
+  return schema->optimizer_size() - 1;
+}
+
+absl::Status BuildSchema(Job* job) {
+  const TrainConfig& train = job->config.train();
+  ASSIGN_OR_RETURN(job->sparse_optimizer,
+                   ResolveOptimizer(job->config, "sparse_optimizer", train.sparse_optimizer()));
+  ASSIGN_OR_RETURN(job->dense_optimizer,
+                   ResolveOptimizer(job->config, "dense_optimizer", train.dense_optimizer()));
+  job->sparse_clock = AddOptimizer(job->sparse_optimizer, &job->schema);
+  job->dense_clock = AddOptimizer(job->dense_optimizer, &job->schema);
+  job->schema.set_seed(train.seed());
+  for (const TableSchema& table : job->data.tables) {
+    TableSchema* added = job->schema.add_table();
+    *added = table;
+    added->add_optimizer(job->sparse_clock);
+    added->set_init_range(train.embedding_init());
+  }
+  return absl::OkStatus();
+}
+
+// "ple" for "ple" and "my/ple.textproto".
+std::string Stem(const std::string& name_or_path) {
+  return std::filesystem::path(name_or_path).stem().string();
+}
+
+// The folder of a run that a checkpoint lies in: RUN_DIR/checkpoints/step-N.
+std::string RunDirOf(const std::string& checkpoint) { return DirectoryOf(DirectoryOf(checkpoint)); }
+
+absl::Status OpenManifest(Job* job) {
+  const JobOptions& options = job->options;
+  if (options.checkpoint.empty()) {
+    return UsageError(
+        "--mode=evaluate and --mode=predict need --checkpoint=DIR, such as "
+        "RUN_DIR/checkpoints/best");
+  }
+  if (!FileExists(options.checkpoint)) {
+    return UsageError(absl::StrCat("--checkpoint=", options.checkpoint, ": no such folder"));
+  }
+  job->checkpoint = std::filesystem::canonical(options.checkpoint).string();
+  ASSIGN_OR_RETURN(job->manifest, ReadManifest(job->checkpoint));
+  return WithContext(VerifyFiles(job->checkpoint, *job->manifest), "--checkpoint");
+}
+
+absl::Status CheckPaths(const JobOptions& options) {
+  if (!options.init.empty() && !FileExists(options.init)) {
+    return UsageError(absl::StrCat("--init=", options.init, ": no such file"));
+  }
+  if (options.mode == JobOptions::Mode::kTrain && !options.checkpoint.empty() &&
+      !FileExists(options.checkpoint)) {
+    return UsageError(absl::StrCat("--checkpoint=", options.checkpoint, ": no such folder"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Job> ResolveJob(const JobOptions& options) {
+  Job job;
+  job.options = options;
+  RETURN_IF_ERROR(CheckPaths(options));
+  if (options.mode != JobOptions::Mode::kTrain) RETURN_IF_ERROR(OpenManifest(&job));
+  ASSIGN_OR_RETURN(job.config,
+                   MergeLayers(options, job.manifest.has_value() ? &*job.manifest : nullptr));
+  RETURN_IF_ERROR(ValidateConfig(job.config));
+  ASSIGN_OR_RETURN(job.data, MakeDataSchema(job.config));
+  RETURN_IF_ERROR(BuildSchema(&job));
+  RETURN_IF_ERROR(BuildGraph(job).status());
+  std::string run_dir = options.run_dir;
+  if (run_dir.empty()) {
+    run_dir = job.manifest.has_value()
+                  ? RunDirOf(job.checkpoint)
+                  : absl::StrCat("runs/", Stem(options.model), "-", Stem(options.dataset));
+  }
+  job.run_dir = AbsolutePath(run_dir);
+  return job;
+}
+
+absl::Status ResolveLanes(int workers, const TrainState* from, Job* job,
+                          std::vector<std::string>* notes) {
+  const JobOptions& options = job->options;
+  TrainConfig* train = job->config.mutable_train();
+  if (!train->has_lanes()) train->set_lanes(workers);
+  if (from != nullptr) {
+    const int lanes = static_cast<int>(from->lanes());
+    if (options.lanes && *options.lanes != lanes) {
+      return UsageError(absl::StrCat("--lanes=", *options.lanes, ": the checkpoint has ", lanes,
+                                     " lanes, which --resume keeps; leave --lanes out"));
+    }
+    const int batch_size = static_cast<int>(from->batch_size());
+    if (options.batch_size && *options.batch_size != batch_size) {
+      return UsageError(absl::StrCat("--batch_size=", *options.batch_size, ": the checkpoint has ",
+                                     batch_size, ", which --resume keeps; leave --batch_size out"));
+    }
+    train->set_lanes(lanes);
+    train->set_batch_size(batch_size);
+  }
+  const int lanes = train->lanes();
+  if (lanes < 1 || lanes % workers != 0 || !std::has_single_bit(unsigned(lanes / workers))) {
+    return UsageError(absl::StrCat("--lanes=", lanes, " does not fit ", workers,
+                                   " workers: lanes / workers must be a power of two"));
+  }
+  if (train->batch_size() % lanes != 0) {
+    if (options.batch_size) {
+      return UsageError(absl::StrCat("--batch_size=", train->batch_size(),
+                                     " is not a multiple of --lanes=", lanes));
+    }
+    const int rounded = (train->batch_size() + lanes - 1) / lanes * lanes;
+    notes->push_back(absl::StrCat("batch size ", train->batch_size(), " rounded up to ", rounded,
+                                  ", a multiple of ", lanes, " lanes"));
+    train->set_batch_size(rounded);
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Graph> BuildGraph(const Job& job) {
+  return BuildModel(job.config, job.data.input.width);
+}
+
+}  // namespace pagoda

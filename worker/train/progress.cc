@@ -1,0 +1,84 @@
+#include "worker/train/progress.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace pagoda {
+namespace {
+
+// Often enough to look alive on a terminal; seldom enough for a log.
+constexpr int64_t kTerminalPeriodMs = 200;
+constexpr int64_t kPipePeriodMs = 5'000;
+
+std::string Duration(double seconds) {
+  const int64_t s = std::llround(seconds);
+  if (s >= 3600) return absl::StrFormat("%dh%02dm", s / 3600, s / 60 % 60);
+  return absl::StrFormat("%dm%02ds", s / 60, s % 60);
+}
+
+}  // namespace
+
+void Progress::Begin(int64_t first_step, int64_t end_step, int64_t steps_per_epoch) {
+  first_step_ = first_step;
+  end_step_ = end_step;
+  steps_per_epoch_ = steps_per_epoch;
+  begin_ms_ = printed_ms_ = clock_->NowMs();
+}
+
+void Progress::Step(int64_t steps_done, int64_t rows, double loss) {
+  rows_since_print_ += rows;
+  const int64_t now_ms = clock_->NowMs();
+  const int64_t since_ms = now_ms - printed_ms_;
+  if (since_ms < (is_terminal_ ? kTerminalPeriodMs : kPipePeriodMs)) return;
+  const double seconds = std::max<int64_t>(now_ms - begin_ms_, 1) / 1e3;
+  const double left =
+      seconds * (end_step_ - steps_done) / std::max<int64_t>(steps_done - first_step_, 1);
+  const std::string line =
+      absl::StrFormat("epoch %d, step %d of %d, %.0f examples/s, loss %.5f, at most %s left",
+                      (steps_done - 1) / steps_per_epoch_ + 1, steps_done, end_step_,
+                      rows_since_print_ / (since_ms / 1e3), loss, Duration(left));
+  if (is_terminal_) {
+    ClearLine();
+    absl::FPrintF(out_, "%s", line);
+    line_shown_ = true;
+    std::fflush(out_);
+  } else {
+    Line(line);
+  }
+  printed_ms_ = now_ms;
+  rows_since_print_ = 0;
+}
+
+void Progress::ClearLine() {
+  if (line_shown_) absl::FPrintF(out_, "\r\033[K");  // Erases to the end of the line (ECMA-48).
+  line_shown_ = false;
+}
+
+void Progress::Line(absl::string_view text) {
+  ClearLine();
+  absl::FPrintF(out_, "%s\n", text);
+  std::fflush(out_);
+}
+
+void Progress::Table(absl::string_view split, int64_t step, const std::vector<TaskMetrics>& metrics,
+                     absl::string_view remark) {
+  size_t width = 4;
+  for (const TaskMetrics& one : metrics) width = std::max(width, one.task.size());
+  Line(absl::StrCat(split, " after step ", step, remark.empty() ? "" : ", ", remark));
+  const int w = static_cast<int>(width);
+  Line(absl::StrFormat("  %-*s %10s %10s %10s %12s", w, "task", "auc", "logloss", "pcoc", "rows"));
+  for (const TaskMetrics& one : metrics) {
+    if (one.loss == TaskConfig::BCE) {
+      Line(absl::StrFormat("  %-*s %10.6f %10.6f %10.4f %12d", w, one.task, one.auc, one.logloss,
+                           one.pcoc, one.rows));
+    } else {
+      Line(absl::StrFormat("  %-*s mse %.6g, mae %.6g, %d rows", w, one.task, one.mse, one.mae,
+                           one.rows));
+    }
+  }
+}
+
+}  // namespace pagoda

@@ -1,0 +1,99 @@
+#include "worker/train/run_directory.h"
+
+#include <cerrno>
+#include <cinttypes>
+#include <cstdio>
+#include <random>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "common/errors.h"
+
+namespace pagoda {
+namespace {
+
+absl::Status Rename(const std::string& from, const std::string& to) {
+  RETURN_IF_ERROR(RemoveTree(to));
+  if (std::rename(from.c_str(), to.c_str()) != 0) return ErrnoError(errno, "rename", from);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::string& path,
+                                                                 const std::string& holder) {
+  RETURN_IF_ERROR(MakeDirectories(path));
+  auto lock = FileLock::Acquire(JoinPath(path, "lock"), holder, kLockTimeoutMs);
+  if (!lock.ok()) return WithContext(lock.status(), absl::StrCat("run directory ", path));
+  std::unique_ptr<RunDirectory> run(new RunDirectory(path, *std::move(lock)));
+  for (const std::string& folder : {run->checkpoints(), run->data(), JoinPath(path, "log")}) {
+    RETURN_IF_ERROR(MakeDirectories(folder));
+  }
+  ASSIGN_OR_RETURN(const auto names, ListDirectory(run->checkpoints()));
+  for (const std::string& name : names) {
+    if (absl::EndsWith(name, ".tmp")) {
+      RETURN_IF_ERROR(RemoveTree(JoinPath(run->checkpoints(), name)));
+    }
+  }
+  RETURN_IF_ERROR(run->LoadJob());
+  return run;
+}
+
+absl::Status RunDirectory::LoadJob() {
+  const std::string file = JoinPath(path_, "job");
+  if (!FileExists(file)) {
+    std::random_device device;
+    job_id_ = static_cast<uint64_t>(device()) << 32 | device();
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(file));
+  if (std::sscanf(text.c_str(), "%" SCNx64 " %" SCNu64, &job_id_, &run_epoch_) != 2) {
+    return DataError(absl::StrCat(file,
+                                  ": not a job's number and its run epoch; restore it, or "
+                                  "choose another --run_dir"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> RunDirectory::SetEarlierRunAside() {
+  bool found = false;
+  ASSIGN_OR_RETURN(const auto checkpoint_names, ListDirectory(checkpoints()));
+  if (!checkpoint_names.empty()) {
+    RETURN_IF_ERROR(Rename(checkpoints(), absl::StrCat(checkpoints(), ".previous")));
+    RETURN_IF_ERROR(MakeDirectories(checkpoints()));
+    found = true;
+  }
+  if (FileExists(metrics())) {
+    RETURN_IF_ERROR(Rename(metrics(), JoinPath(path_, "metrics.previous.jsonl")));
+    found = true;
+  }
+  return found;
+}
+
+absl::StatusOr<uint64_t> RunDirectory::NextEpoch() {
+  const uint64_t next = run_epoch_ + 1;
+  RETURN_IF_ERROR(
+      WriteFileAtomically(JoinPath(path_, "job"), absl::StrFormat("%016x %d\n", job_id_, next)));
+  run_epoch_ = next;
+  return next;
+}
+
+absl::Status RunDirectory::RemoveOldStores(uint64_t epoch) const {
+  if (!FileExists(store())) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const auto names, ListDirectory(store()));
+  for (const std::string& name : names) {
+    uint64_t number = 0;
+    absl::string_view digits = name;
+    if (digits.substr(0, 6) != "epoch-") continue;
+    digits.remove_prefix(6);
+    if (absl::SimpleAtoi(digits, &number) && number < epoch) {
+      RETURN_IF_ERROR(RemoveTree(JoinPath(store(), name)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pagoda

@@ -1,0 +1,141 @@
+#include "worker/train/start.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/checkpoint/manifest.h"
+#include "common/errors.h"
+#include "common/io/file.h"
+#include "worker/train/agreement.h"
+
+namespace pagoda {
+namespace {
+
+// The checkpoint to go on from, into *start; none there is a fresh start, said so.
+absl::Status FindCheckpoint(const Job& job, Start* start) {
+  const JobOptions& options = job.options;
+  if (!options.checkpoint.empty()) {
+    start->checkpoint = std::filesystem::canonical(options.checkpoint).string();
+    ASSIGN_OR_RETURN(start->manifest, ReadManifest(start->checkpoint));
+    return VerifyFiles(start->checkpoint, *start->manifest);
+  }
+  auto found = FindNewest(start->run->checkpoints());
+  if (absl::IsNotFound(found.status())) {
+    start->notes.push_back(
+        absl::StrCat("--resume: no checkpoint in ", start->run->checkpoints(), ", starting fresh"));
+    return absl::OkStatus();
+  }
+  RETURN_IF_ERROR(found.status());
+  for (const std::string& skipped : found->skipped) {
+    start->notes.push_back(absl::StrCat("warning: checkpoint passed over: ", skipped));
+  }
+  start->checkpoint = std::filesystem::absolute(found->path).string();
+  start->manifest = std::move(found->manifest);
+  start->notes.push_back(
+      absl::StrCat("resumed from ", start->checkpoint, ", step ", start->manifest->state().step()));
+  return absl::OkStatus();
+}
+
+absl::Status StartFirst(const Job& job, const Cluster& cluster, Start* start) {
+  ASSIGN_OR_RETURN(start->run, RunDirectory::Open(job.run_dir, cluster.holder));
+  if (job.options.resume) {
+    RETURN_IF_ERROR(FindCheckpoint(job, start));
+  } else {
+    ASSIGN_OR_RETURN(const bool found, start->run->SetEarlierRunAside());
+    if (found) {
+      start->notes.push_back(
+          absl::StrCat("an earlier run in ", job.run_dir,
+                       " was set aside as *.previous (--resume goes on with it)"));
+    }
+  }
+  start->job_id = start->run->job_id();
+  ASSIGN_OR_RETURN(start->run_epoch, start->run->NextEpoch());
+  return absl::OkStatus();
+}
+
+// Worker 0 has just written RUN_DIR/job: whoever cannot read it does not see the checkpoints
+// either.
+absl::Status ProbeRunDirectory(const Job& job, const Cluster& cluster) {
+  const std::string probe = JoinPath(job.run_dir, "job");
+  // Attributes of a network file system are cached for seconds (NFS: acdirmin is 30 s, new names
+  // show sooner).
+  const Deadline deadline = Deadline::After(*cluster.clock, 5'000);
+  while (!FileExists(probe)) {
+    if (deadline.Passed(*cluster.clock)) {
+      return IoError(absl::StrCat("run directory ", job.run_dir, ": not visible to ",
+                                  cluster.holder,
+                                  "; --run_dir must be on storage that all "
+                                  "processes share"));
+    }
+    cluster.clock->SleepMs(50);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Start> StartRun(const Job& job, const Cluster& cluster) {
+  Start start;
+  Group& workers = *cluster.workers;
+  absl::Status status;
+  if (workers.rank() == 0) status = StartFirst(job, cluster, &start);
+  RETURN_IF_ERROR(ShareStatus(workers, 0, status));
+  RETURN_IF_ERROR(AgreeStatus(workers, ProbeRunDirectory(job, cluster)));
+  // Hello's fields name what is shared: the checkpoint and the epoch.
+  WireHeader shared;
+  shared.set_job_id(start.job_id);
+  shared.set_run_epoch(start.run_epoch);
+  shared.mutable_hello()->set_checkpoint(start.checkpoint);
+  ASSIGN_OR_RETURN(const std::string header, workers.Broadcast(0, shared.SerializeAsString()));
+  ASSIGN_OR_RETURN(
+      const std::string manifest,
+      workers.Broadcast(
+          0, start.manifest.has_value() ? start.manifest->SerializeAsString() : std::string()));
+  if (!shared.ParseFromString(header)) return absl::InternalError("a start that does not parse");
+  start.job_id = shared.job_id();
+  start.run_epoch = shared.run_epoch();
+  start.checkpoint = shared.hello().checkpoint();
+  if (!start.checkpoint.empty() && !start.manifest.has_value()) {
+    start.manifest.emplace();
+    if (!start.manifest->ParseFromString(manifest)) {
+      return absl::InternalError("a manifest that does not parse");
+    }
+  }
+  return start;
+}
+
+absl::Status CheckSources(const Manifest& manifest, const Dataset& dataset) {
+  const auto& now = dataset.sources();
+  if (manifest.source_size() != static_cast<int>(now.size())) {
+    return DataError(absl::StrCat("the checkpoint's run read ", manifest.source_size(),
+                                  " source files, this configuration names ", now.size()));
+  }
+  // In order, not by path: a tree that was moved is the same data.
+  for (int i = 0; i < manifest.source_size(); ++i) {
+    const SourceStamp& then = manifest.source(i);
+    if (then.bytes() == now[i].bytes() && then.checksum() == now[i].checksum()) continue;
+    return DataError(absl::StrFormat(
+        "%s: changed since the checkpoint (%d bytes, checksum %016x; then %d bytes, %016x): a "
+        "resumed run would not be the run that was begun; restore it or start without --resume",
+        now[i].path(), now[i].bytes(), now[i].checksum(), then.bytes(), then.checksum()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckLabels(const Config& config, const Dataset& dataset) {
+  if (dataset.rows(TRAIN) == 0) {
+    return DataError(absl::StrCat("data set ", config.dataset().name(), ": no training rows"));
+  }
+  for (int t = 0; t < config.dataset().task_size(); ++t) {
+    const TaskConfig& task = config.dataset().task(t);
+    if (task.loss() != TaskConfig::BCE || dataset.positives()[t] > 0) continue;
+    return DataError(absl::StrCat("task ", task.name(), ": its label `", task.label(),
+                                  "` has no positives in ", dataset.rows(TRAIN),
+                                  " training rows; check the predicate against the column"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace pagoda

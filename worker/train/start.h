@@ -1,0 +1,46 @@
+// Where a training run begins: the run directory taken, the run epoch raised, the checkpoint to go
+// on from found; by worker 0, and known to all.
+//
+// **Confined to the step thread.**
+#ifndef PAGODA_WORKER_TRAIN_START_H_
+#define PAGODA_WORKER_TRAIN_START_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "proto/checkpoint.pb.h"
+#include "worker/data/dataset.h"
+#include "worker/train/job.h"
+#include "worker/train/run_directory.h"
+#include "worker/train/session.h"
+
+namespace pagoda {
+
+struct Start {
+  std::unique_ptr<RunDirectory> run;  // Worker 0 only.
+  uint64_t job_id = 0;
+  uint64_t run_epoch = 0;
+  std::string checkpoint;            // Empty: a fresh start.
+  std::optional<Manifest> manifest;  // Of the checkpoint.
+  std::vector<std::string> notes;    // What a person should be told; worker 0 only.
+};
+
+// All workers call it. --resume takes the newest checkpoint that verifies, or --checkpoint's;
+// without --resume an earlier run's checkpoints are set aside. IoError when a worker does not see
+// the run directory.
+absl::StatusOr<Start> StartRun(const Job& job, const Cluster& cluster);
+
+// DataError names a source that is not what the checkpoint's run read.
+absl::Status CheckSources(const Manifest& manifest, const Dataset& dataset);
+
+// DataError names a BCE task without a positive example in TRAIN, and its predicate; or a TRAIN
+// split without rows.
+absl::Status CheckLabels(const Config& config, const Dataset& dataset);
+
+}  // namespace pagoda
+
+#endif  // PAGODA_WORKER_TRAIN_START_H_

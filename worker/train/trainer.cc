@@ -1,0 +1,397 @@
+#include "worker/train/trainer.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "common/checkpoint/digest.h"
+#include "common/checkpoint/manifest.h"
+#include "common/errors.h"
+#include "common/io/file.h"
+#include "glog/logging.h"
+#include "worker/train/agreement.h"
+#include "worker/train/early_stopping.h"
+#include "worker/train/evaluator.h"
+#include "worker/train/report.h"
+#include "worker/train/signals.h"
+
+namespace pagoda {
+namespace {
+
+// The digest reads every row: of more than this it is made only with --digest.
+constexpr uint64_t kDigestRows = 10'000'000;
+
+// Where --init's rows wait for the shards.
+std::string InitFolder(const Job& job) { return JoinPath(job.run_dir, "init"); }
+
+}  // namespace
+
+Trainer::Trainer(Job job, const Cluster& cluster, RowWriter write_rows)
+    : job_(std::move(job)),
+      cluster_(cluster),
+      write_rows_(std::move(write_rows)),
+      wishes_(cluster.workers, cluster.clock) {}
+
+Trainer::~Trainer() = default;
+
+void Trainer::Say(absl::string_view text) {
+  if (!IsFirst()) return;
+  LOG(INFO) << text;
+  progress_->Line(text);
+}
+
+absl::Status Trainer::Run() {
+  RETURN_IF_ERROR(Prepare());
+  RETURN_IF_ERROR(OpenTraining());
+  RETURN_IF_ERROR(Loop());
+  RETURN_IF_ERROR(ValidateUnscheduled());
+  ASSIGN_OR_RETURN(const JsonObject done, SummariseTraining());
+  RETURN_IF_ERROR(TestBest());
+  absl::Status status;
+  if (IsFirst()) {
+    status = metrics_->Write(done);
+    Say(absl::StrCat("done: ", done.ToString()));
+  }
+  RETURN_IF_ERROR(ShareStatus(*cluster_.workers, 0, status));
+  return Leave();
+}
+
+// ---------------------------------------------------------------- before the first step
+
+absl::Status Trainer::Prepare() {
+  if (IsFirst()) {
+    progress_ = std::make_unique<Progress>(stdout, isatty(STDOUT_FILENO) != 0, cluster_.clock);
+  }
+  ASSIGN_OR_RETURN(start_, StartRun(job_, cluster_));
+  const TrainState* from = start_.manifest.has_value() ? &start_.manifest->state() : nullptr;
+  std::vector<std::string> notes;
+  RETURN_IF_ERROR(ResolveLanes(cluster_.workers->size(), from, &job_, &notes));
+  for (const std::string& note : start_.notes) Say(note);
+  for (const std::string& note : notes) Say(note);
+  if (IsFirst()) LOG(INFO) << "configuration, resolved:\n" << job_.config.DebugString();
+
+  if (start_.manifest.has_value()) {
+    RETURN_IF_ERROR(CheckSameTables(start_.manifest->schema(), job_.schema));
+    if (start_.manifest->schema().seed() != job_.schema.seed()) {
+      return UsageError(absl::StrCat("--seed=", job_.schema.seed(), ": the checkpoint has seed ",
+                                     start_.manifest->schema().seed(), ", which --resume keeps"));
+    }
+  }
+  ASSIGN_OR_RETURN(dataset_,
+                   OpenDataset(job_, *cluster_.workers,
+                               from != nullptr ? &start_.manifest->statistics() : nullptr));
+  RETURN_IF_ERROR(CheckLabels(job_.config, *dataset_));
+  if (from != nullptr) RETURN_IF_ERROR(CheckSources(*start_.manifest, *dataset_));
+
+  const TrainConfig& train = job_.config.train();
+  OrderOptions order;
+  order.rows = dataset_->rows(TRAIN);
+  order.batch_size = train.batch_size();
+  order.seed = train.seed();
+  order.shuffle = train.shuffle();
+  order.shuffle_rows = train.shuffle_rows();
+  order.lanes = train.lanes();
+  order_ = std::make_unique<DataOrder>(order);
+  schedule_ = std::make_unique<Schedule>(train, order_->steps_per_epoch());
+  if (from != nullptr) state_ = *from;
+  state_.set_lanes(train.lanes());
+  state_.set_batch_size(train.batch_size());
+  return ShareStatus(*cluster_.workers, 0, IsFirst() ? PrepareFirst() : absl::OkStatus());
+}
+
+absl::Status Trainer::PrepareFirst() {
+  ASSIGN_OR_RETURN(metrics_, MetricsWriter::Open(start_.run->metrics()));
+  Manifest common;
+  *common.mutable_config() = job_.config;
+  *common.mutable_schema() = job_.schema;
+  common.set_run_epoch(start_.run_epoch);
+  *common.mutable_source() = {dataset_->sources().begin(), dataset_->sources().end()};
+  *common.mutable_statistics() = dataset_->statistics();
+  checkpointer_ =
+      std::make_unique<Checkpointer>(start_.run->checkpoints(), job_.config.train().keep(), common);
+  Say(absl::StrFormat(
+      "%s on %s: %d training, %d validation, %d test rows; %d workers, %d shards, "
+      "%d lanes, batch %d; run directory %s",
+      job_.config.model().name(), job_.config.dataset().name(), dataset_->rows(TRAIN),
+      dataset_->rows(VALID), dataset_->rows(TEST), cluster_.workers->size(), cluster_.shard_count,
+      job_.config.train().lanes(), job_.config.train().batch_size(), job_.run_dir));
+  if (dataset_->bad_rows() > 0) {
+    Say(absl::StrCat("warning: ", dataset_->bad_rows(), " bad rows skipped, see ",
+                     JoinPath(job_.run_dir, "quarantine.txt")));
+  }
+  return absl::OkStatus();
+}
+
+// The checkpoint that brings --init's rows; empty when it has none.
+absl::StatusOr<std::string> Trainer::PrepareInit(InitFile* init) {
+  ASSIGN_OR_RETURN(*init, ReadInitFile(job_.options.init, job_.schema));
+  if (init->rows.empty() || !IsFirst()) return std::string();
+  return WriteInitCheckpoint(InitFolder(job_), job_.schema, init->rows, write_rows_);
+}
+
+absl::Status Trainer::OpenTraining() {
+  ASSIGN_OR_RETURN(Graph graph, BuildGraph(job_));
+  ASSIGN_OR_RETURN(program_, Program::Compile(std::move(graph)));
+  EngineOptions options;
+  options.job_id = start_.job_id;
+  options.run_epoch = start_.run_epoch;
+  options.steps_done = state_.step();
+  options.checkpoint = start_.checkpoint;
+  if (!cluster_.standing_servers || !job_.options.store_dir.empty()) {
+    options.store_dir =
+        !job_.options.store_dir.empty() ? job_.options.store_dir : JoinPath(job_.run_dir, "store");
+  }
+  InitFile init;
+  const bool use_init = !job_.options.init.empty() && start_.checkpoint.empty();
+  if (use_init) {
+    const auto path = PrepareInit(&init);
+    RETURN_IF_ERROR(AgreeStatus(*cluster_.workers, path.status()));
+    options.checkpoint = *path;
+    options.load_dense = false;
+  }
+  ASSIGN_OR_RETURN(engine_, OpenEngine(job_, cluster_, program_.get(), options));
+  if (use_init && !init.dense.empty()) {
+    RETURN_IF_ERROR(AgreeStatus(
+        *cluster_.workers,
+        WithContext(engine_.stepper->LoadDense(init.dense, /*require_states=*/false), "--init")));
+  }
+  FeederOptions feed;
+  feed.lane_count = job_.config.train().lanes() / cluster_.workers->size();
+  feed.first_lane = feed.lane_count * cluster_.workers->rank();
+  feed.first_step = state_.step();
+  feed.end_step = schedule_->end_step();
+  feeder_ = std::make_unique<Feeder>(feed, dataset_.get(), order_.get(), engine_.stepper.get());
+  return absl::OkStatus();
+}
+
+// ---------------------------------------------------------------- the loop
+
+bool Trainer::IsComplete() const {
+  return state_.step() >= schedule_->end_step() ||
+         ShouldStop(state_, job_.config.train().patience());
+}
+
+absl::Status Trainer::Loop() {
+  begin_ms_ = checkpoint_ms_ = cluster_.clock->NowMs();
+  if (IsFirst()) {
+    progress_->Begin(state_.step(), schedule_->end_step(), schedule_->steps_per_epoch());
+  }
+  // Even a run of no steps leaves a checkpoint, with the initial values.
+  if (IsComplete() && !start_.manifest.has_value()) RETURN_IF_ERROR(WriteCheckpoint(false));
+  while (!IsComplete()) {
+    RETURN_IF_ERROR(FillPipeline());
+    ASSIGN_OR_RETURN(const Wishes wishes, AgreeWishes());
+    const int64_t done = state_.step() + 1;
+    const bool pause = wishes.leave || wishes.checkpoint || schedule_->EvaluateAfter(done) ||
+                       schedule_->CheckpointAfter(done);
+    PreparedStepPtr next;
+    if (!pause) {
+      ASSIGN_OR_RETURN(next, feeder_->Next());
+      RETURN_IF_ERROR(engine_.stepper->Announce(*next));
+    }
+    ASSIGN_OR_RETURN(const StepResult result, engine_.stepper->Run(*current_, next.get()));
+    current_ = std::move(next);
+    state_.set_step(done);
+    state_.set_epoch(done / schedule_->steps_per_epoch());
+    state_.set_epoch_step(done % schedule_->steps_per_epoch());
+    RETURN_IF_ERROR(ReportStep(result));
+    if (pause) RETURN_IF_ERROR(Pause(wishes));
+  }
+  feeder_.reset();
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::FillPipeline() {
+  if (current_ != nullptr) return absl::OkStatus();
+  ASSIGN_OR_RETURN(current_, feeder_->Next());
+  RETURN_IF_ERROR(engine_.stepper->Announce(*current_));
+  return engine_.stepper->PullFirst(*current_);
+}
+
+absl::StatusOr<Wishes> Trainer::AgreeWishes() {
+  Wishes mine;
+  mine.leave = LeaveRequested();
+  const int64_t every_ms = int64_t{1000} * job_.config.train().checkpoint_every_seconds();
+  mine.checkpoint =
+      IsFirst() && every_ms > 0 && cluster_.clock->NowMs() - checkpoint_ms_ >= every_ms;
+  return wishes_.Agree(mine);
+}
+
+absl::Status Trainer::ReportStep(const StepResult& result) {
+  const int64_t step = state_.step() - 1;
+  const int64_t rows = order_->StepRows(step % schedule_->steps_per_epoch());
+  examples_ += rows;
+  if (!IsFirst()) return absl::OkStatus();
+  const auto& tasks = job_.config.dataset().task();
+  double loss = 0;
+  for (int t = 0; t < tasks.size(); ++t) loss += tasks[t].weight() * result.losses[t];
+  progress_->Step(state_.step(), rows, loss);
+  const int64_t every = job_.options.log_every;
+  if (every <= 0 || state_.step() % every != 0) return absl::OkStatus();
+  JsonObject losses;
+  for (int t = 0; t < tasks.size(); ++t) losses.Number(tasks[t].name(), result.losses[t]);
+  return metrics_->Write(
+      JsonObject().Text("event", "step").Integer("step", state_.step()).Object("loss", losses));
+}
+
+absl::Status Trainer::Pause(const Wishes& wishes) {
+  const int64_t begin_ms = cluster_.clock->NowMs();
+  // Once every worker's last push was answered, the shards have applied it.
+  RETURN_IF_ERROR(cluster_.workers->Barrier());
+  bool best = false;
+  if (schedule_->EvaluateAfter(state_.step()) && dataset_->rows(VALID) > 0) {
+    RETURN_IF_ERROR(ScoreValidation(&best));
+  }
+  RETURN_IF_ERROR(WriteCheckpoint(best));
+  paused_ms_ += cluster_.clock->NowMs() - begin_ms;
+  if (!wishes.leave || IsComplete()) return absl::OkStatus();
+  RETURN_IF_ERROR(Leave());
+  return PreemptedError(absl::StrCat("asked to leave: checkpoint of step ", state_.step(),
+                                     " written to ", job_.run_dir, "; go on with --resume"));
+}
+
+absl::Status Trainer::ScoreValidation(bool* best) {
+  ASSIGN_OR_RETURN(const double score, Evaluate(VALID, state_.step(), ""));
+  if (IsFirst()) *best = RecordScore(score, state_.step(), &state_);
+  ASSIGN_OR_RETURN(const std::string state,
+                   cluster_.workers->Broadcast(0, state_.SerializeAsString()));
+  if (!state_.ParseFromString(state)) return absl::InternalError("a state that does not parse");
+  return absl::OkStatus();
+}
+
+absl::Status Trainer::WriteCheckpoint(bool best) {
+  state_.set_finished(IsComplete());
+  state_.clear_clock();
+  for (int i = 0; i < job_.schema.optimizer_size(); ++i) {
+    OptimizerClock* clock = state_.add_clock();
+    clock->set_optimizer(i);
+    clock->set_step(state_.step());
+    clock->set_learning_rate(static_cast<uint32_t>(i) == job_.sparse_clock
+                                 ? job_.sparse_optimizer.learning_rate()
+                                 : job_.dense_optimizer.learning_rate());
+  }
+  absl::Status status;
+  if (IsFirst()) {
+    const auto path =
+        checkpointer_->Write(*engine_.session, engine_.stepper->DenseTensors(), state_, best);
+    status = path.status();
+    if (status.ok()) status = start_.run->RemoveOldStores(engine_.session->run_epoch());
+    if (status.ok()) status = RemoveTree(InitFolder(job_));
+    checkpoint_ms_ = cluster_.clock->NowMs();
+  }
+  return ShareStatus(*cluster_.workers, 0, status);
+}
+
+// ---------------------------------------------------------------- after the last step
+
+absl::StatusOr<double> Trainer::Evaluate(Split split, int64_t step, const char* remark) {
+  const auto& heads = program_->heads();
+  ASSIGN_OR_RETURN(const SplitPredictions predictions,
+                   PredictSplit(*cluster_.workers, *dataset_, split, *engine_.stepper,
+                                static_cast<int>(heads.size())));
+  if (!IsFirst()) return 0.0;
+  const auto metrics = ComputeMetrics(predictions, job_.config, heads);
+  const std::string& best_by = job_.config.train().best_by();
+  progress_->Table(SplitName(split), step, metrics, remark);
+  RETURN_IF_ERROR(metrics_->Write(EvalLine(split, step, metrics, best_by)));
+  return Score(metrics, best_by);
+}
+
+// A run that --max_steps ends between evaluations is judged too, but early stopping does not count
+// it: resumed with more steps, the run has the bits of one that was never stopped.
+absl::Status Trainer::ValidateUnscheduled() {
+  const bool scheduled = schedule_->EvaluateAfter(state_.step());
+  if (scheduled || examples_ == 0 || dataset_->rows(VALID) == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const double score, Evaluate(VALID, state_.step(), ""));
+  absl::Status status;
+  if (IsFirst()) {
+    TrainState unscheduled = state_;
+    if (RecordScore(score, state_.step(), &unscheduled)) {
+      status = MarkBest(start_.run->checkpoints(), state_.step());
+    }
+  }
+  return ShareStatus(*cluster_.workers, 0, status);
+}
+
+// The `done` line; of the rows as they were trained, so before another checkpoint is loaded. Worker
+// 0 only.
+absl::StatusOr<JsonObject> Trainer::SummariseTraining() {
+  PrintProfile();
+  JsonObject done;
+  if (!IsFirst()) return done;
+  const double seconds = (cluster_.clock->NowMs() - begin_ms_) / 1e3;
+  const double step_seconds = std::max(seconds - paused_ms_ / 1e3, 1e-3);
+  ASSIGN_OR_RETURN(const StatusReply status, engine_.session->Status());
+  done.Text("event", "done").Integer("steps", state_.step()).Number("seconds", seconds);
+  done.Number("examples_per_second", examples_ / step_seconds);
+  if (status.rows() <= kDigestRows || job_.options.digest) {
+    ASSIGN_OR_RETURN(const Session::Rows rows, engine_.session->Digest());
+    done.Text("digest", JobDigest(rows.digest, engine_.stepper->DenseTensors(), state_));
+  }
+  done.Integer("rows", status.rows()).Integer("spills", status.spills());
+  done.Integer("reloads", status.reloads());
+  return done;
+}
+
+// A higher run epoch, so that the shards load the best checkpoint; the eval line is the run's last.
+absl::Status Trainer::TestBest() {
+  if (dataset_->rows(TEST) == 0) return absl::OkStatus();
+  EngineOptions options;
+  options.job_id = start_.job_id;
+  std::string shared;
+  absl::Status status;
+  if (IsFirst()) {
+    const std::string best = JoinPath(start_.run->checkpoints(), "best");
+    const auto epoch = start_.run->NextEpoch();
+    const auto newest = FindNewest(start_.run->checkpoints());
+    status = epoch.status();
+    status.Update(newest.status());
+    if (status.ok()) {
+      shared = FileExists(best) ? std::filesystem::canonical(best).string() : newest->path;
+      start_.run_epoch = *epoch;
+    }
+  }
+  RETURN_IF_ERROR(ShareStatus(*cluster_.workers, 0, status));
+  ASSIGN_OR_RETURN(options.checkpoint, cluster_.workers->Broadcast(0, shared));
+  ASSIGN_OR_RETURN(const std::string epoch,
+                   cluster_.workers->Broadcast(0, absl::StrCat(start_.run_epoch)));
+  options.run_epoch = std::stoull(epoch);
+  ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(options.checkpoint));
+  options.steps_done = manifest.state().step();
+  if (!cluster_.standing_servers || !job_.options.store_dir.empty()) {
+    options.store_dir =
+        !job_.options.store_dir.empty() ? job_.options.store_dir : JoinPath(job_.run_dir, "store");
+  }
+  engine_ = Engine();
+  ASSIGN_OR_RETURN(engine_, OpenEngine(job_, cluster_, program_.get(), options));
+  return Evaluate(TEST, options.steps_done, "the best checkpoint").status();
+}
+
+absl::Status Trainer::Leave() {
+  absl::Status status = cluster_.workers->Barrier();
+  if (status.ok() && IsFirst()) status = engine_.session->Shutdown();
+  return ShareStatus(*cluster_.workers, 0, status);
+}
+
+void Trainer::PrintProfile() {
+  if (!job_.options.profile || !IsFirst()) return;
+  const StepProfile& p = engine_.stepper->profile();
+  const double total = (cluster_.clock->NowMs() - begin_ms_ - paused_ms_) / 1e3;
+  Say(absl::StrFormat("profile of worker 0, seconds of %.3f in steps:", total));
+  const std::pair<const char*, double> parts[] = {{"pull wait", p.pull_wait},
+                                                  {"gather", p.gather},
+                                                  {"forward, backward", p.forward_backward},
+                                                  {"dense sync", p.dense_sync},
+                                                  {"dense apply", p.dense_apply},
+                                                  {"sparse sum", p.sparse_sum},
+                                                  {"push", p.push}};
+  for (const auto& [name, seconds] : parts) {
+    Say(absl::StrFormat("  %-18s %9.3f  %5.1f %%", name, seconds, 100 * seconds / total));
+  }
+}
+
+}  // namespace pagoda

@@ -1,0 +1,105 @@
+// A training run, from the run directory's lock to the `done` line.
+//
+// Steps flow: t computes while t + 1 is announced and t + 2 is read. Where something falls due (an
+// evaluation, a checkpoint, a signal, the end) the pipeline is drained: the step pushes and pulls
+// nothing, what is due is done at exactly this step, and the next pull fills the pipeline again.
+// Draining changes no bits, so a checkpoint may fall due by the clock.
+//
+// **Confined to the step thread.**
+#ifndef PAGODA_WORKER_TRAIN_TRAINER_H_
+#define PAGODA_WORKER_TRAIN_TRAINER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "worker/data/dataset.h"
+#include "worker/data/order.h"
+#include "worker/graph/program.h"
+#include "worker/train/checkpointer.h"
+#include "worker/train/engine.h"
+#include "worker/train/feeder.h"
+#include "worker/train/init_file.h"
+#include "worker/train/job.h"
+#include "worker/train/metrics_writer.h"
+#include "worker/train/progress.h"
+#include "worker/train/schedule.h"
+#include "worker/train/session.h"
+#include "worker/train/start.h"
+#include "worker/train/wishes.h"
+
+namespace pagoda {
+
+class Trainer {
+ public:
+  // cluster outlives this.
+  Trainer(Job job, const Cluster& cluster, RowWriter write_rows);
+  ~Trainer();
+
+  // All workers call it, once. PreemptedError: a signal came, and a checkpoint was written.
+  absl::Status Run();
+
+ private:
+  bool IsFirst() const { return cluster_.workers->rank() == 0; }
+  void Say(absl::string_view text);
+
+  // Before the first step.
+  absl::Status Prepare();
+  absl::Status PrepareFirst();
+  absl::Status OpenTraining();
+  absl::StatusOr<std::string> PrepareInit(InitFile* init);
+
+  // The loop.
+  absl::Status Loop();
+  absl::Status FillPipeline();
+  absl::StatusOr<Wishes> AgreeWishes();
+  absl::Status ReportStep(const StepResult& result);
+  absl::Status Pause(const Wishes& wishes);
+  absl::Status ScoreValidation(bool* best);
+  absl::Status WriteCheckpoint(bool best);
+  bool IsComplete() const;
+
+  // After the last step.
+  absl::Status ValidateUnscheduled();
+  absl::StatusOr<JsonObject> SummariseTraining();
+  absl::Status TestBest();
+  absl::Status Leave();
+  void PrintProfile();
+
+  // Table and metrics line; the score at worker 0, 0 elsewhere.
+  absl::StatusOr<double> Evaluate(Split split, int64_t step, const char* remark);
+
+  Job job_;
+  const Cluster& cluster_;
+  const RowWriter write_rows_;
+
+  Start start_;
+  std::unique_ptr<Dataset> dataset_;
+  std::unique_ptr<Program> program_;
+  std::unique_ptr<DataOrder> order_;
+  std::unique_ptr<Schedule> schedule_;
+  TrainState state_;
+  Engine engine_;
+  std::unique_ptr<Feeder> feeder_;  // After engine_: it prepares with the stepper.
+  PreparedStepPtr current_;         // Its rows are pulled; null: the pipeline is empty.
+  WishExchange wishes_;
+
+  // Worker 0 only.
+  std::unique_ptr<MetricsWriter> metrics_;
+  std::unique_ptr<Progress> progress_;
+  std::unique_ptr<Checkpointer> checkpointer_;
+  int64_t checkpoint_ms_ = 0;  // When the last one was written.
+
+  int64_t begin_ms_ = 0;   // Of the loop.
+  int64_t paused_ms_ = 0;  // Of which at pauses.
+  int64_t examples_ = 0;   // Trained by this start.
+};
+
+}  // namespace pagoda
+
+#endif  // PAGODA_WORKER_TRAIN_TRAINER_H_

@@ -1,0 +1,425 @@
+// The worker: trains, evaluates and predicts. Composition root: flags and the launcher's
+// environment are read here, and nowhere else; shards run here when no server was named, in the
+// caller's thread (one process) or behind a socket (MPI).
+#include <gflags/gflags.h>
+#include <glog/logging.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <new>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/clock.h"
+#include "common/config.h"
+#include "common/errors.h"
+#include "common/flags.h"
+#include "common/group/group.h"
+#include "common/hash.h"
+#include "common/io/file.h"
+#include "common/net/endpoint.h"
+#include "common/net/peers.h"
+#include "common/net/transport.h"
+#include "ps/shard.h"
+#include "ps/store/row_files.h"
+#include "ps/table/row.h"
+#include "worker/train/agreement.h"
+#include "worker/train/evaluation.h"
+#include "worker/train/job.h"
+#include "worker/train/report.h"
+#include "worker/train/signals.h"
+#include "worker/train/trainer.h"
+
+DEFINE_string(mode, "train", "train, evaluate or predict");
+DEFINE_string(model, "ple", "a name in configs/models, or a path");
+DEFINE_string(dataset, "census_income", "a name in configs/datasets, or a path");
+DEFINE_string(override, "", "Protobuf text merged over the files, such as 'train { epochs: 2 }'");
+DEFINE_string(config_root, "", "folder with models/ and datasets/ (default: beside the build)");
+DEFINE_string(run_dir, "", "where the run writes (default: runs/MODEL-DATASET)");
+DEFINE_string(checkpoint, "",
+              "RUN_DIR/checkpoints/best or .../step-N, to evaluate, predict or resume");
+DEFINE_bool(resume, false, "go on from the newest checkpoint that verifies");
+DEFINE_string(init, "", "safetensors with dense parameters and rows to start from");
+DEFINE_uint64(seed, 1, "of initial values and the order of data (default: the configuration's)");
+DEFINE_int32(lanes, 0, "logical workers; the bits depend on it (default: the number of workers)");
+DEFINE_int32(batch_size, 0, "examples a step, of all workers (default: the configuration's)");
+DEFINE_int32(epochs, 0, "passes over the training rows (default: the configuration's)");
+DEFINE_int64(max_steps, 0, "stop after so many steps (default: no limit)");
+DEFINE_int32(threads, 0, "compute threads (default: CPUs / workers on this host)");
+DEFINE_string(servers, "", "host:port,host:port,...: standing pservers that hold the rows");
+DEFINE_string(listen, "tcp://*:0", "where this rank's own shard listens, under MPI");
+DEFINE_string(store_dir, "", "scratch of the live tier (default: RUN_DIR/store)");
+DEFINE_double(memory_budget_mb, 0,
+              "for rows in this process, the rest lives in RocksDB; 0: no limit");
+DEFINE_string(consistency, "sync", "sync");
+DEFINE_string(dense, "ALLREDUCE", "ALLREDUCE");
+DEFINE_int64(log_every, 0, "steps between step lines in metrics.jsonl; 0: none");
+DEFINE_bool(profile, false, "print where a step's time went");
+DEFINE_bool(digest, false, "digest in the done line, even of more than 10M rows");
+DEFINE_string(output, "", "of --mode=predict (default: standard output)");
+DEFINE_string(split, "test", "of --mode=predict: train, valid or test");
+
+namespace pagoda {
+namespace {
+
+constexpr char kUsage[] =
+    "worker --model=NAME [--dataset=NAME] [flags]\n"
+    "  worker --model=ple                                  one process\n"
+    "  mpirun -n 8 worker --model=ple                      every rank hosts a shard\n"
+    "  mpirun -n 2 pserver : -n 6 worker --model=ple       servers as ranks of their own\n"
+    "  mpirun -n 6 worker --servers=h1:7000,h2:7000        standing servers\n"
+    "  worker --mode=evaluate|predict --checkpoint=RUN_DIR/checkpoints/best";
+
+// How long any one wait for another rank may last: a checkpoint, or the first reading of the data,
+// happens meanwhile.
+constexpr int kPeerTimeoutMs = 600'000;
+
+// What the launcher of an MPI job tells its processes.
+struct Launch {
+  bool by_mpi = false;
+  int rank = 0;
+};
+
+Launch ReadLaunch() {
+  Launch launch;
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE"}) {
+    if (std::getenv(name) != nullptr) launch.by_mpi = true;
+  }
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    if (const char* rank = std::getenv(name)) {
+      launch.rank = std::atoi(rank);
+      break;
+    }
+  }
+  return launch;
+}
+
+std::vector<FlagSpec> KnownFlags(bool ours_only) {
+  std::vector<google::CommandLineFlagInfo> all;
+  google::GetAllFlags(&all);
+  std::vector<FlagSpec> known;
+  for (const auto& flag : all) {
+    if (ours_only && !absl::EndsWith(flag.filename, "worker_main.cc")) continue;
+    known.push_back({flag.name, flag.type, flag.default_value, flag.description});
+  }
+  return known;
+}
+
+bool IsGiven(const char* flag) { return !google::GetCommandLineFlagInfoOrDie(flag).is_default; }
+
+// FLAG's value when it is one of `known`.
+absl::Status CheckOneOf(const char* flag, const std::string& value,
+                        const std::vector<std::string>& known) {
+  if (std::find(known.begin(), known.end(), value) != known.end()) return absl::OkStatus();
+  return UsageError(absl::StrCat("--", flag, "=", value, ": this version does not know it",
+                                 NearestHint(value, known)));
+}
+
+absl::Status CheckFlagValues() {
+  RETURN_IF_ERROR(CheckOneOf("mode", FLAGS_mode, {"train", "evaluate", "predict"}));
+  RETURN_IF_ERROR(CheckOneOf("consistency", FLAGS_consistency, {"sync"}));
+  RETURN_IF_ERROR(CheckOneOf("dense", FLAGS_dense, {"ALLREDUCE"}));
+  RETURN_IF_ERROR(SplitByName(FLAGS_split).status());
+  for (const auto& [flag, value] :
+       std::vector<std::pair<const char*, int64_t>>{{"lanes", FLAGS_lanes},
+                                                    {"batch_size", FLAGS_batch_size},
+                                                    {"epochs", FLAGS_epochs},
+                                                    {"threads", FLAGS_threads}}) {
+    if (IsGiven(flag) && value < 1) {
+      return UsageError(absl::StrCat("--", flag, "=", value, ": must be at least 1"));
+    }
+  }
+  if (FLAGS_max_steps < 0 || FLAGS_log_every < 0 || FLAGS_memory_budget_mb < 0) {
+    return UsageError("--max_steps, --log_every and --memory_budget_mb must not be negative");
+  }
+  return absl::OkStatus();
+}
+
+// build/bin/worker -> configs beside build/.
+std::string DefaultConfigRoot() {
+  std::error_code error;
+  const auto binary = std::filesystem::read_symlink("/proc/self/exe", error);
+  const auto beside = binary.parent_path() / "../../configs";
+  return std::filesystem::exists(beside, error) ? beside.lexically_normal().string() : "configs";
+}
+
+JobOptions ReadJobOptions() {
+  JobOptions options;
+  options.mode = FLAGS_mode == "train"      ? JobOptions::Mode::kTrain
+                 : FLAGS_mode == "evaluate" ? JobOptions::Mode::kEvaluate
+                                            : JobOptions::Mode::kPredict;
+  // A checkpoint brings its own model and data set, unless others are named.
+  const bool train = options.mode == JobOptions::Mode::kTrain;
+  if (train || IsGiven("model")) options.model = FLAGS_model;
+  if (train || IsGiven("dataset")) options.dataset = FLAGS_dataset;
+  options.config_root = FLAGS_config_root.empty() ? DefaultConfigRoot() : FLAGS_config_root;
+  options.override_text = FLAGS_override;
+  options.run_dir = FLAGS_run_dir;
+  options.checkpoint = FLAGS_checkpoint;
+  options.resume = FLAGS_resume;
+  if (IsGiven("seed")) options.seed = FLAGS_seed;
+  if (IsGiven("lanes")) options.lanes = FLAGS_lanes;
+  if (IsGiven("batch_size")) options.batch_size = FLAGS_batch_size;
+  if (IsGiven("epochs")) options.epochs = FLAGS_epochs;
+  if (IsGiven("max_steps")) options.max_steps = FLAGS_max_steps;
+  options.threads = FLAGS_threads;
+  options.store_dir = FLAGS_store_dir;
+  options.init = FLAGS_init;
+  options.output = FLAGS_output;
+  options.split = FLAGS_split;
+  options.log_every = FLAGS_log_every;
+  options.profile = FLAGS_profile;
+  options.digest = FLAGS_digest;
+  return options;
+}
+
+std::vector<std::string> ServerEndpoints() {
+  return absl::StrSplit(FLAGS_servers, ',', absl::SkipEmpty());
+}
+
+absl::StatusOr<Job> ReadJob(int argc, char** argv) {
+  RETURN_IF_ERROR(CheckCommandLine(KnownFlags(/*ours_only=*/false), {argv + 1, argv + argc}));
+  google::ParseCommandLineFlags(&argc, &argv, /*remove_flags=*/true);
+  if (argc > 1) return UsageError(absl::StrCat("\"", argv[1], "\": not a flag; see --help"));
+  RETURN_IF_ERROR(CheckFlagValues());
+  for (const std::string& endpoint : ServerEndpoints()) {
+    RETURN_IF_ERROR(WithContext(ParseEndpoint(endpoint).status(), "--servers"));
+  }
+  return ResolveJob(ReadJobOptions());
+}
+
+// Row files of --init's rows; the order of keys is (table, partition, id).
+absl::StatusOr<std::vector<RowFile>> WriteInitRows(const std::string& directory,
+                                                   const Schema& schema,
+                                                   const std::vector<InitRows>& tables) {
+  ASSIGN_OR_RETURN(auto writer, RowFileWriter::Create(directory, "init.sst", 0, kPartitions));
+  for (const InitRows& table : tables) {
+    ASSIGN_OR_RETURN(const RowLayout layout, RowLayout::Make(schema, table.table));
+    std::vector<size_t> order(table.ids.size());
+    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
+      return std::pair(PartitionOf(table.ids[a]), table.ids[a]) <
+             std::pair(PartitionOf(table.ids[b]), table.ids[b]);
+    });
+    std::vector<std::byte> row(layout.row_bytes());
+    for (const size_t i : order) {
+      layout.InitialRow(table.ids[i], row.data());
+      std::memcpy(row.data() + RowLayout::kWeightsOffset, table.rows.data() + i * layout.dim(),
+                  sizeof(float) * layout.dim());
+      RETURN_IF_ERROR(writer->Add(table.table, table.ids[i], row));
+    }
+  }
+  ASSIGN_OR_RETURN(const RowFile file, writer->Finish());
+  if (file.rows() == 0) return std::vector<RowFile>();
+  return std::vector<RowFile>{file};
+}
+
+// This process's own shard: called in the caller's thread, or served by a thread of its own behind
+// a socket.
+class ShardHost {
+ public:
+  ShardHost() = default;
+  ~ShardHost() {
+    if (server_ != nullptr) server_->Stop();
+    if (thread_.joinable()) thread_.join();
+  }
+  ShardHost(const ShardHost&) = delete;
+  ShardHost& operator=(const ShardHost&) = delete;
+
+  // A socket to publish; nothing is served before Serve().
+  absl::StatusOr<std::string> Bind() {
+    ASSIGN_OR_RETURN(server_, BindZmqServer(FLAGS_listen, ""));
+    return server_->endpoint();
+  }
+  void Serve() {
+    shard_ = MakeShard(server_->endpoint());
+    thread_ = std::thread([this] {
+      const absl::Status status = server_->Serve(*shard_);
+      if (!status.ok()) LOG(ERROR) << "shard at " << server_->endpoint() << ": " << status;
+    });
+  }
+  void Unbind() { server_.reset(); }
+
+  void StartInProcess() {
+    shard_ = MakeShard("in process");
+    hub_ = std::make_unique<InProcessHub>(shard_.get());
+  }
+  std::unique_ptr<Channel> OpenInProcess() { return hub_->Open("the shard in this process"); }
+
+ private:
+  static std::unique_ptr<Shard> MakeShard(const std::string& endpoint) {
+    ShardOptions options;
+    options.store_dir = FLAGS_store_dir;
+    options.memory_budget_mb = FLAGS_memory_budget_mb;
+    options.endpoint = endpoint;
+    return std::make_unique<Shard>(options, Clock::Steady());
+  }
+
+  std::unique_ptr<Shard> shard_;
+  std::unique_ptr<InProcessHub> hub_;
+  std::unique_ptr<Server> server_;
+  std::thread thread_;
+};
+
+// Where the shards are: named by --servers, else ranks of the pserver role, else every worker's
+// own.
+std::vector<std::string> ShardEndpoints(const std::vector<PeerInfo>& peers) {
+  if (!FLAGS_servers.empty()) return ServerEndpoints();
+  std::vector<std::string> servers, workers;
+  for (const PeerInfo& peer : peers) {
+    (peer.role() == PeerInfo::SERVER ? servers : workers).push_back(peer.endpoint());
+  }
+  return servers.empty() ? workers : servers;
+}
+
+absl::Status RunMode(Job job, const Cluster& cluster) {
+  switch (job.options.mode) {
+    case JobOptions::Mode::kEvaluate:
+      return RunEvaluate(std::move(job), cluster);
+    case JobOptions::Mode::kPredict:
+      return RunPredict(std::move(job), cluster);
+    case JobOptions::Mode::kTrain:
+      break;
+  }
+  return Trainer(std::move(job), cluster, WriteInitRows).Run();
+}
+
+absl::Status RunRank(Job job, Group& world) {
+  ShardHost host;
+  char host_name[256] = "";
+  gethostname(host_name, sizeof(host_name) - 1);
+  PeerInfo mine;
+  mine.set_role(PeerInfo::WORKER);
+  mine.set_host(host_name);
+  mine.set_pid(getpid());
+  const bool in_process = world.size() == 1 && FLAGS_servers.empty();
+  if (!in_process && FLAGS_servers.empty()) {
+    const auto endpoint = host.Bind();
+    if (endpoint.ok()) {
+      mine.set_endpoint(*endpoint);
+    } else {
+      SetError(endpoint.status(), &mine);
+    }
+  }
+  ASSIGN_OR_RETURN(const std::vector<PeerInfo> peers, ExchangePeers(world, mine));
+  ASSIGN_OR_RETURN(const auto workers, world.Split(PeerInfo::WORKER));
+  const std::vector<std::string> endpoints = ShardEndpoints(peers);
+
+  Cluster cluster;
+  cluster.workers = workers.get();
+  cluster.shard_count = static_cast<int>(endpoints.size());
+  cluster.standing_servers = !FLAGS_servers.empty();
+  cluster.workers_on_host =
+      static_cast<int>(std::count_if(peers.begin(), peers.end(), [&](const PeerInfo& peer) {
+        return peer.host() == mine.host();
+      }));
+  cluster.holder = absl::StrCat(host_name, ":", getpid());
+  cluster.clock = Clock::Steady();
+  if (in_process) {
+    host.StartInProcess();
+    cluster.open_channel = [&host](int) { return host.OpenInProcess(); };
+  } else {
+    const bool hosts_shard =
+        std::find(endpoints.begin(), endpoints.end(), mine.endpoint()) != endpoints.end();
+    if (hosts_shard) {
+      host.Serve();
+    } else {
+      host.Unbind();
+    }
+    cluster.open_channel = [endpoints, context = MakeZmqContext()](int shard) {
+      return OpenZmqChannel(endpoints[shard], context);
+    };
+  }
+  return RunMode(std::move(job), cluster);
+}
+
+void PrintError(const absl::Status& status) {
+  std::cerr << "worker: " << status.message() << std::endl;
+}
+
+// Of a failure that every rank has seen alike before there was a group: rank 0 prints it.
+int LeaveAlike(const Launch& launch, const absl::Status& status) {
+  if (launch.rank == 0) {
+    PrintError(status);
+  } else {
+    // The launcher ends all ranks when the first one fails: let rank 0 print before that.
+    Clock::Steady()->SleepMs(300);
+  }
+  return static_cast<int>(ExitCodeOf(status));
+}
+
+// Of a failure in the group: who has it prints it and ends the job, for the others may wait for
+// this rank.
+int LeaveGroup(const absl::Status& status, Group& world) {
+  const int code = static_cast<int>(ExitCodeOf(status));
+  if (status.ok()) return code;
+  if (ExitCodeOf(status) == ExitCode::kPreempted) {
+    if (world.rank() == 0) PrintError(status);
+    return code;
+  }
+  if (IsReportedElsewhere(status)) {
+    Clock::Steady()->SleepMs(3'000);  // That rank ends this one too.
+  } else {
+    PrintError(world.size() > 1 ? WithContext(status, absl::StrCat("rank ", world.rank()))
+                                : status);
+  }
+  if (world.size() > 1) world.Abort(code);
+  return code;
+}
+
+void StartLogging(const char* program, const Job& job) {
+  const std::string folder = JoinPath(job.run_dir, "log");
+  FLAGS_stderrthreshold = google::GLOG_WARNING;
+  if (job.options.mode == JobOptions::Mode::kTrain && MakeDirectories(folder).ok()) {
+    FLAGS_log_dir = folder;
+  } else {
+    FLAGS_logtostderr = true;
+    FLAGS_minloglevel = google::GLOG_WARNING;
+  }
+  google::InitGoogleLogging(program);
+}
+
+int Main(int argc, char** argv) {
+  const Launch launch = ReadLaunch();
+  if (launch.by_mpi) prctl(PR_SET_PDEATHSIG, SIGKILL);
+  for (int i = 1; i < argc; ++i) {
+    if (std::strcmp(argv[i], "--help") == 0 || std::strcmp(argv[i], "-h") == 0) {
+      if (launch.rank == 0) std::cout << HelpText(kUsage, KnownFlags(/*ours_only=*/true));
+      return 0;
+    }
+  }
+  absl::StatusOr<Job> job = ReadJob(argc, argv);
+  if (!job.ok()) return LeaveAlike(launch, job.status());
+  StartLogging(argv[0], *job);
+  CatchLeaveSignals();
+  GroupOptions options;
+  options.peer_timeout_ms = kPeerTimeoutMs;
+  auto world = OpenGroup(launch.by_mpi, options);
+  if (!world.ok()) return LeaveAlike(launch, world.status());
+  return LeaveGroup(RunRank(*std::move(job), **world), **world);
+}
+
+}  // namespace
+}  // namespace pagoda
+
+int main(int argc, char** argv) {
+  try {
+    return pagoda::Main(argc, argv);
+  } catch (const std::bad_alloc&) {
+    std::cerr << "worker: out of memory" << std::endl;
+    return static_cast<int>(pagoda::ExitCode::kMemory);
+  }
+}
