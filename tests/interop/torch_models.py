@@ -58,7 +58,7 @@ class Network:
         return (torch.softmax(gate, dim=1).unsqueeze(2) * torch.stack(experts, dim=1)).sum(dim=1)
 
     def tower(self, task, x):
-        return self.dense(f"{task}/logit", self.mlp(f"{task}/tower", x, TOWER), 1)
+        return self.dense(f"{task}/tower/out", self.mlp(f"{task}/tower", x, TOWER), 1)
 
 
 def single(network, x, tasks):
@@ -87,11 +87,11 @@ def ple(network, x, tasks):
     for number, (task_count, shared_count) in enumerate(LEVELS):
         level = f"level{number}"
         experts = {t: network.experts(f"{level}/{t}/experts", inputs[t], task_count) for t in tasks}
-        shared = network.experts(f"{level}/shared/experts", shared_input, shared_count)
+        shared = network.experts(f"{level}/shared_experts", shared_input, shared_count)
         gates = {t: network.dense(f"{level}/{t}/gate", inputs[t], task_count + shared_count, bias=False) for t in tasks}
         if number + 1 < len(LEVELS):
             everything = [e for t in tasks for e in experts[t]] + shared
-            gate = network.dense(f"{level}/shared/gate", shared_input, len(everything), bias=False)
+            gate = network.dense(f"{level}/shared_gate", shared_input, len(everything), bias=False)
             shared_input = network.mixture(gate, everything)
         inputs = {t: network.mixture(gates[t], experts[t] + shared) for t in tasks}
     return {t: network.tower(t, inputs[t]) for t in tasks}
