@@ -15,18 +15,20 @@ import tempfile
 # A room may always include itself. Read: "launcher, worker, ps -> common -> proto", and the chains inside them.
 COMMON = ["common", "common/io", "common/optim", "common/checkpoint", "common/metrics", "common/net",
           "common/group", "proto"]
-SMALL = ["common", "proto"]  # common/*.h itself: errors, hashing, clock, configuration.
+SMALL = ["common", "common/io", "proto"]
 ARROWS = {
     "proto": [],
-    "common": ["proto"],
-    "common/io": SMALL,
+    "common": ["common/io", "proto"],
+    "common/io": ["common", "proto"],
     "common/optim": SMALL,
     "common/metrics": SMALL,
-    "common/checkpoint": SMALL + ["common/io"],
-    "common/group": SMALL + ["common/io"],
-    "common/net": SMALL + ["common/io"],
-    "ps/store": COMMON,
-    "ps/table": COMMON + ["ps/store"],
+    "common/checkpoint": SMALL,
+    "common/group": SMALL,
+    "common/net": SMALL + ["common/group"],  # Endpoints are exchanged over the group.
+    # Calls go shard -> table -> store. The table declares what it wants of a store (RowStore), and the store implements
+    # that: so this one include runs against the calls, and the table knows no RocksDB.
+    "ps/table": COMMON,
+    "ps/store": COMMON + ["ps/table"],
     "ps": COMMON + ["ps/table", "ps/store"],
     "worker/graph": COMMON,
     "worker/models": COMMON + ["worker/graph"],
@@ -134,8 +136,8 @@ GOOD_TREE = {
     "common/clock.h": "// Clock.\n",
     "common/net/client.h": '// Client.\n#include <zmq.h>\n#include "common/clock.h"\n',
     "common/group/mpi_group.cc": "#include <mpi.h>\n",
-    "ps/table/table.h": '// Table.\n#include "common/clock.h"\n#include "ps/store/store.h"\n',
-    "ps/store/store.h": "// Store.\n#include <rocksdb/db.h>\n",
+    "ps/table/table.h": '// Table.\n#include "common/clock.h"\n',
+    "ps/store/store.h": '// Store.\n#include <rocksdb/db.h>\n#include "ps/table/table.h"\n',
     "worker/graph/graph.h": "// Graph.\n",
     "worker/graph/kernels.cc": "#include <dnnl.hpp>\n",
     "worker/models/ple.cc": '#include "worker/graph/graph.h"\n#include "common/errors.h"\n',
@@ -148,7 +150,8 @@ VIOLATIONS = [
     ("worker/train/a.cc", '#include "ps/shard.h"\n', "no arrow worker/train -> ps"),
     ("common/a.cc", '#include "ps/shard.h"\n', "no arrow common -> ps"),
     ("common/a.cc", '#include "common/net/client.h"\n', "no arrow common -> common/net"),
-    ("ps/store/a.cc", '#include "ps/table/table.h"\n', "no arrow ps/store -> ps/table"),
+    ("common/io/a.cc", '#include "common/net/client.h"\n', "no arrow common/io -> common/net"),
+    ("ps/table/a.cc", '#include "ps/store/store.h"\n', "no arrow ps/table -> ps/store"),
     ("ps/table/a.cc", '#include "ps/shard.h"\n', "no arrow ps/table -> ps "),
     ("worker/models/a.cc", '#include "worker/data/batch.h"\n', "no arrow worker/models -> worker/data"),
     ("worker/models/a.cc", '#include "common/net/client.h"\n', "a model sees no network"),

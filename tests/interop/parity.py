@@ -251,9 +251,12 @@ class Parity:
         events = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
         return np.array([[e["loss"][t] for t in TASKS] for e in events if e["event"] == "step"])
 
+    def checkpoint(self, run_dir, steps):
+        return run_dir / "checkpoints" / f"step-{steps:012d}"
+
     def dump_of(self, run_dir, steps):
         """Dense tensors, and the rows [row_count, D] of all tables; rows without a push are None."""
-        checkpoint = run_dir / "checkpoints" / f"step-{steps}"
+        checkpoint = self.checkpoint(run_dir, steps)
         output = run_dir / "dump"
         run([self.arguments.psctl, "dump", f"--checkpoint={checkpoint}", f"--output={output}", "--dense"])
         dense, rows = {}, [None] * self.data.row_count
@@ -310,7 +313,8 @@ class Parity:
     def predictions(self, model):
         """float: predictions after one ordinary SGD step."""
         run_dir = self.train_product(model, "sgd", TorchTrainer(model, torch.float32, self.data), f"{model}-predict", None, 1)
-        run([self.arguments.worker, "--mode=predict", f"--checkpoint={run_dir}/checkpoints/step-1", f"--run_dir={run_dir}"])
+        run([self.arguments.worker, "--mode=predict", f"--checkpoint={self.checkpoint(run_dir, 1)}",
+             f"--output={run_dir}/predictions.csv", "--threads=1"])
         with open(run_dir / "predictions.csv", newline="") as file:
             table = list(csv.DictReader(file))
         oracle = TorchTrainer(model, torch.float64, self.data)
