@@ -86,8 +86,8 @@ absl::StatusOr<std::string> Run(const std::string& command) {
   if (command == "status") {
     RETURN_IF_ERROR(Need(FLAGS_servers, "servers"));
     std::string text;
-    for (const std::string& server : absl::StrSplit(FLAGS_servers, ',')) {
-      ASSIGN_OR_RETURN(const std::string one, StatusOf(server));
+    for (const absl::string_view server : absl::StrSplit(FLAGS_servers, ',')) {
+      ASSIGN_OR_RETURN(const std::string one, StatusOf(std::string(server)));
       text += one;
     }
     return text;
