@@ -105,7 +105,7 @@ ShardClient::Pending* ShardClient::Find(uint64_t sequence) {
 }
 
 absl::Status ShardClient::Transmit(Pending& pending) {
-  pending.sign_of_life_ms = clock_->NowMs();
+  pending.last_ms = clock_->NowMs();
   const absl::Status sent = channel_->Send(pending.request);
   if (sent.ok() || absl::IsUnavailable(sent)) return absl::OkStatus();
   return WithContext(sent, Describe(pending.request));
@@ -118,13 +118,13 @@ absl::Status ShardClient::CheckTime(Pending& awaited) {
     awaited.has_warned = true;
     LOG(WARNING) << Describe(awaited.request) << ": no answer for " << now_ms - awaited.awaited_ms
                  << " ms"
-                 << (awaited.is_waiting
+                 << (awaited.waiting_ms >= 0
                          ? absl::StrCat("; it waits for ", MissingWorkers(awaited.waiting),
                                         " to push step ", awaited.waiting.step())
                          : ", nor any sign of life");
   }
   for (Pending& pending : pending_) {
-    if (pending.has_reply || now_ms < pending.sign_of_life_ms + options_.resend_after_ms) continue;
+    if (pending.has_reply || now_ms < pending.last_ms + options_.resend_after_ms) continue;
     RETURN_IF_ERROR(Transmit(pending));
   }
   return absl::OkStatus();
@@ -135,7 +135,7 @@ int64_t ShardClient::ListenMs(const Pending& awaited) const {
   if (!awaited.has_warned) next_ms = std::min(next_ms, awaited.awaited_ms + kWarnAfterMs);
   for (const Pending& pending : pending_) {
     if (pending.has_reply) continue;
-    next_ms = std::min(next_ms, pending.sign_of_life_ms + options_.resend_after_ms);
+    next_ms = std::min(next_ms, pending.last_ms + options_.resend_after_ms);
   }
   return std::max<int64_t>(next_ms - clock_->NowMs(), 0);
 }
@@ -159,8 +159,8 @@ void ShardClient::TakeIn(Message message) {
   if (pending == nullptr || pending->has_reply) return;  // A late duplicate.
   switch (message.header.kind()) {
     case WireHeader::WAITING:
-      pending->sign_of_life_ms = clock_->NowMs();
-      pending->is_waiting = true;
+      pending->last_ms = clock_->NowMs();
+      pending->waiting_ms = pending->last_ms;
       pending->waiting = std::move(*message.header.mutable_waiting());
       if (pending->awaited_ms >= 0) {
         pending->deadline_ms = std::min(clock_->NowMs() + options_.peer_timeout_ms,
@@ -182,7 +182,7 @@ void ShardClient::TakeIn(Message message) {
 absl::Status ShardClient::DeadlineError(const Pending& pending) const {
   const int64_t since_ms = clock_->NowMs() - pending.awaited_ms;
   const bool still_waiting =
-      pending.is_waiting && clock_->NowMs() - pending.sign_of_life_ms < options_.peer_timeout_ms;
+      pending.waiting_ms >= 0 && clock_->NowMs() - pending.waiting_ms < options_.peer_timeout_ms;
   if (still_waiting) {
     return absl::DeadlineExceededError(
         absl::StrCat(MissingWorkers(pending.waiting), " has not pushed step ",

@@ -57,11 +57,11 @@ class ShardClient {
   struct Pending {
     uint64_t sequence = 0;
     Message request;
-    int64_t sign_of_life_ms = 0;  // When it was last sent, or the peer last said `waiting`.
-    int64_t awaited_ms = -1;      // When Await began; -1: not yet.
-    int64_t deadline_ms = 0;      // Once awaited.
-    bool is_waiting = false;      // The peer has said `waiting` since.
-    Waiting waiting;              // The last one.
+    int64_t last_ms = 0;      // When it was last sent, or the peer last spoke of it.
+    int64_t awaited_ms = -1;  // When Await began; -1: not yet.
+    int64_t deadline_ms = 0;  // Once awaited.
+    int64_t waiting_ms = -1;  // When the peer last said `waiting`; -1: it has not.
+    Waiting waiting;          // For whom.
     bool has_warned = false;
     bool has_reply = false;
     Message reply;
