@@ -10,6 +10,7 @@
 #include "common/errors.h"
 #include "common/optim/rule.h"
 #include "glog/logging.h"
+#include "worker/graph/kernels.h"
 #include "worker/train/step_dense.h"
 #include "worker/train/step_embeddings.h"
 #include "worker/train/step_exchange.h"
@@ -201,6 +202,9 @@ absl::Status Stepper::Impl::PullFirst(PreparedStep& step) {
 }
 
 absl::StatusOr<StepResult> Stepper::Impl::Run(PreparedStep& step, PreparedStep* next) {
+  // All sums and rules, here, on the compute threads and in shards, see denormals as zero: the same
+  // addition may take place in any of them.
+  const FlushDenormals flush;
   CHECK(!step.rows.values.empty()) << "step " << step.step << " was not pulled";
   StepResult result;
   RETURN_IF_ERROR(FindWeightSums(step));
@@ -318,7 +322,6 @@ void Stepper::Impl::ComputeUnit(const PreparedStep& step, int index, int thread)
   args.gradients = gradients_.Buffer(unit.wave_lane, unit.slice);
   args.dx = dx_.data() + (step.plan.first_row[unit.lane] + unit.begin) * input_.width;
   args.losses = unit_losses_.data() + index * loss_tasks_.size();
-  const FlushDenormals flush;
   worker.runner->Run(args);
 }
 
@@ -412,7 +415,6 @@ void Stepper::Impl::SumAndApplyChunk(int chunk, int thread) {
     std::copy_n(sum, n, dense_sum_.data() + begin);
     return;
   }
-  const FlushDenormals flush;
   dense_.ApplyChunk(ClockNow(), chunk, sum);
 }
 
@@ -430,7 +432,6 @@ absl::Status Stepper::Impl::UpdateDense(const PreparedStep& step) {
     const float* sum = dense_sum_.data() + dense_.chunk_begin(chunk);
     // Another worker's gradient may be the one that is not finite.
     if (!AllFinite(sum, dense_.chunk_size(chunk))) gradients_finite_ = false;
-    const FlushDenormals flush;
     dense_.ApplyChunk(ClockNow(), chunk, sum);
   });
   return absl::OkStatus();
@@ -438,6 +439,7 @@ absl::Status Stepper::Impl::UpdateDense(const PreparedStep& step) {
 
 absl::Status Stepper::Impl::Predict(const Batch& batch,
                                     std::vector<std::vector<float>>* predictions) {
+  const FlushDenormals flush;
   predictions->resize(program_->heads().size());
   for (std::vector<float>& head : *predictions) head.resize(batch.rows);
   for (int begin = 0; begin < batch.rows; begin += kPredictRows) {
@@ -466,7 +468,6 @@ void Stepper::Impl::PredictTile(const RowRange& range, int tile, int thread,
   for (std::vector<float>& head : *predictions) {
     args.predictions.push_back(head.data() + range.begin + begin);
   }
-  const FlushDenormals flush;
   worker.runner->Run(args);
 }
 

@@ -3,10 +3,7 @@
 #include <chrono>
 
 #include "glog/logging.h"
-
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
+#include "worker/graph/kernels.h"
 
 namespace pagoda {
 namespace {
@@ -76,6 +73,7 @@ void ComputeThreads::WorkOn(uint64_t generation, int thread) {
 }
 
 void ComputeThreads::Main(int thread) {
+  const FlushDenormals flush;
   uint64_t seen = 0;
   const auto is_new = [&] { return GenerationOf(claim_.load()) != seen; };
   for (;;) {
@@ -93,16 +91,5 @@ void ComputeThreads::SleepUntilNew(uint64_t generation) {
   while (GenerationOf(claim_.load()) == generation) wake_.Wait(&mu_);
   --sleepers_;
 }
-
-#if defined(__SSE__)
-FlushDenormals::FlushDenormals() : saved_(_mm_getcsr()) {
-  constexpr uint32_t kFlushToZero = 0x8000, kDenormalsAreZero = 0x0040;
-  _mm_setcsr(saved_ | kFlushToZero | kDenormalsAreZero);
-}
-FlushDenormals::~FlushDenormals() { _mm_setcsr(saved_); }
-#else
-FlushDenormals::FlushDenormals() = default;
-FlushDenormals::~FlushDenormals() = default;
-#endif
 
 }  // namespace pagoda

@@ -68,19 +68,6 @@ class ComputeThreads {
   absl::CondVar wake_ ABSL_GUARDED_BY(mu_);
 };
 
-// Flushes denormal numbers to zero in this thread while it lives: a decaying moment estimate would
-// otherwise become hundreds of times slower on some machines.
-class FlushDenormals {
- public:
-  FlushDenormals();
-  ~FlushDenormals();
-  FlushDenormals(const FlushDenormals&) = delete;
-  FlushDenormals& operator=(const FlushDenormals&) = delete;
-
- private:
-  uint32_t saved_ = 0;
-};
-
 }  // namespace pagoda
 
 #endif  // PAGODA_WORKER_TRAIN_STEP_THREADS_H_
