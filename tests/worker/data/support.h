@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "common/hash.h"
 #include "common/io/file.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
