@@ -1,0 +1,162 @@
+#include "common/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "common/errors.h"
+#include "common/io/file.h"
+#include "tests/support/temporary_directory.h"
+
+namespace pagoda {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+Config Parsed(const std::string& text) {
+  const auto config = ParseConfig(text, "test");
+  EXPECT_TRUE(config.ok()) << config.status();
+  return *config;
+}
+
+TEST(ParseConfig, ErrorsSayWhereAndWhatIsNear) {
+  const struct {
+    const char* text;
+    const char* error;
+  } cases[] = {
+      {"train {\n  epoch: 2\n}",
+       "f.textproto:2:8: TrainConfig has no field \"epoch\"; did you mean epochs?"},
+      {"modl { }", "f.textproto:1:6: Config has no field \"modl\"; did you mean model?"},
+      {"dataset { task { loss: BCF } }", "loss has no value \"BCF\"; did you mean BCE?"},
+      {"dataset { feature { kind: IDLIST } }", "did you mean ID_LIST?"},
+      {"train { epochs: two }", "f.textproto:1:17: Expected integer"},
+      {"train { epochs: 1 epochs: 2 }", "specified multiple times"},
+      {"train { epochs: 99999999999 }", "out of range"},
+      {"train {", "f.textproto:1:8: "},
+  };
+  for (const auto& c : cases) {
+    const auto config = ParseConfig(c.text, "f.textproto");
+    ASSERT_FALSE(config.ok()) << c.text;
+    EXPECT_EQ(ExitCodeOf(config.status()), ExitCode::kUsage);
+    EXPECT_THAT(config.status().message(), HasSubstr(c.error));
+  }
+  EXPECT_TRUE(ParseConfig("# nothing\n", "f").ok());
+}
+
+TEST(MergeConfig, ScalarsAndMessages) {
+  Config base = Parsed("model { name: 'ple' experts: 3 } train { epochs: 5 seed: 9 }");
+  MergeConfig(Parsed("train { epochs: 2 } model { experts: 8 }"), &base);
+  EXPECT_EQ(base.train().epochs(), 2);
+  EXPECT_EQ(base.train().seed(), 9u);
+  EXPECT_EQ(base.model().experts(), 8);  // Though it is the default.
+  EXPECT_EQ(base.model().name(), "ple");
+}
+
+TEST(MergeConfig, NamedMessagesMergeByName) {
+  Config base =
+      Parsed("optimizer { name: 'sparse' rule: 'adam' parameter { name: 'beta1' value: 0.8 } }");
+  MergeConfig(
+      Parsed(
+          "optimizer { name: 'dense' rule: 'sgd' }"
+          "optimizer { name: 'sparse' learning_rate: 0.5 parameter { name: 'beta2' value: 0.9 } }"),
+      &base);
+  ASSERT_EQ(base.optimizer_size(), 2);
+  EXPECT_EQ(base.optimizer(0).rule(), "adam");
+  EXPECT_EQ(base.optimizer(0).learning_rate(), 0.5);
+  EXPECT_EQ(base.optimizer(0).parameter_size(), 2);
+  EXPECT_EQ(base.optimizer(1).name(), "dense");
+}
+
+TEST(MergeConfig, OtherListsReplace) {
+  Config base = Parsed(
+      "model { expert: [1, 2] level { task_experts: 1 } level { task_experts: 2 } }"
+      "dataset { funnel: 'a' feature { name: 'x' transform: [LOG1P, Z_SCORE] } }");
+  MergeConfig(Parsed("model { expert: 7 level { shared_experts: 9 } }"
+                     "dataset { feature { name: 'x' transform: MIN_MAX } }"),
+              &base);
+  EXPECT_THAT(base.model().expert(), ElementsAre(7));
+  ASSERT_EQ(base.model().level_size(), 1);
+  EXPECT_EQ(base.model().level(0).shared_experts(), 9);
+  EXPECT_EQ(base.dataset().feature_size(), 1);
+  EXPECT_THAT(base.dataset().feature(0).transform(), ElementsAre(FeatureConfig::MIN_MAX));
+  EXPECT_THAT(base.dataset().funnel(), ElementsAre("a"));
+}
+
+TEST(NearestNames, ByEditDistance) {
+  const std::vector<std::string> known = {"single", "mmoe", "moe", "ple", "esmm", "batch_size"};
+  EXPECT_THAT(NearestNames("mmeo", known), ElementsAre("mmoe"));
+  EXPECT_THAT(NearestNames("Batch-Size", known), ElementsAre("batch_size"));
+  EXPECT_THAT(NearestNames("bat", known), ElementsAre("batch_size"));
+  EXPECT_THAT(NearestNames("zzzzzz", known), IsEmpty());
+  EXPECT_THAT(NearestNames("", known), IsEmpty());
+  EXPECT_THAT(NearestNames(std::string(1 << 20, 'x'), known), IsEmpty());
+  EXPECT_EQ(NearestHint("pel", known), "; did you mean ple?");
+  EXPECT_EQ(NearestHint("zzz", {"a", "b"}), "; known: a, b");
+}
+
+TEST(FindConfigFile, ByNameByPathOrWithAHint) {
+  TemporaryDirectory root;
+  ASSERT_TRUE(MakeDirectories(root.File("models")).ok());
+  ASSERT_TRUE(WriteFileAtomically(root.File("models/ple.textproto"), "").ok());
+  const std::string path = root.File("models/ple.textproto");
+  EXPECT_EQ(*FindConfigFile(root.path(), "models", "ple"), path);
+  EXPECT_EQ(*FindConfigFile("elsewhere", "models", path), path);
+  const auto wrong = FindConfigFile(root.path(), "models", "plee");
+  EXPECT_EQ(ExitCodeOf(wrong.status()), ExitCode::kUsage);
+  EXPECT_THAT(wrong.status().message(), HasSubstr("did you mean ple?"));
+  EXPECT_EQ(ExitCodeOf(FindConfigFile("none", "models", "ple").status()), ExitCode::kUsage);
+  EXPECT_EQ(ExitCodeOf(FindConfigFile(root.path(), "models", "./x").status()), ExitCode::kUsage);
+  EXPECT_FALSE(FindConfigFile(root.path(), "models", "").ok());
+}
+
+constexpr char kGood[] =
+    "model { name: 'ple' } optimizer { name: 'sparse' rule: 'adam' } optimizer { name: 'dense' "
+    "rule: 'adam' }"
+    "dataset { source { path: 'x' } feature { name: 'age' } task { name: 'income' label: 'y' } }";
+
+TEST(ValidateConfig, GoodOnePasses) { EXPECT_TRUE(ValidateConfig(Parsed(kGood)).ok()); }
+
+TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
+  const struct {
+    const char* layer;
+    const char* error;
+  } cases[] = {
+      {"train { batch_size: 0 }", "train.batch_size = 0: must be at least 1"},
+      {"train { lanes: 5000 }", "train.lanes = 5000: must be between 1 and 4096"},
+      {"train { lanes: 8 batch_size: 4 }", "train.lanes = 8: must not exceed"},
+      {"train { best_by: 'incom' }",
+       "train.best_by = \"incom\": there is none; did you mean income?"},
+      {"train { sparse_optimizer: 'spare' }", "did you mean sparse?"},
+      {"train { embedding_init: nan }", "train.embedding_init = nan"},
+      {"train { keep: 0 }", "train.keep = 0"},
+      {"optimizer { name: 'sparse' learning_rate: 0 }", "optimizer[sparse].learning_rate = 0"},
+      {"optimizer { name: 'x' }", "optimizer[x].rule: is missing"},
+      {"model { tower: 0 }", "model.tower = 0"},
+      {"model { level { task_experts: 0 shared_experts: 0 } }", "one must not be"},
+      {"dataset { funnel: 'marital' }", "dataset.funnel = \"marital\""},
+      {"dataset { csv { delimiter: '::' } }", "must be one byte"},
+      {"dataset { split { by: TIME } }", "needs dataset.split.column"},
+      {"dataset { source { path: 'x' first_row: 5 end_row: 4 } }", "dataset.source.end_row = 4"},
+      {"dataset { source { } }", "needs a path"},
+      {"dataset { feature { name: 'a/b' } }", "dataset.feature.name = \"a/b\""},
+      {"dataset { feature { name: 'age' transform: LOG1P } }", "DENSE only"},
+      {"dataset { feature { name: 'age' vocabulary: 0 } }", "vocabulary = 0: must be at least 1"},
+      {"dataset { task { name: 'two' } }", "dataset.task[two].label"},
+      {"dataset { task { name: 'income' weight: -1 } }", "weight = -1"},
+  };
+  for (const auto& c : cases) {
+    Config config = Parsed(kGood);
+    MergeConfig(Parsed(c.layer), &config);
+    const absl::Status status = ValidateConfig(config);
+    ASSERT_FALSE(status.ok()) << c.layer;
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kUsage);
+    EXPECT_THAT(status.message(), HasSubstr(c.error));
+  }
+  Config twice = Parsed(kGood);
+  *twice.mutable_dataset()->add_task() = twice.dataset().task(0);
+  EXPECT_THAT(ValidateConfig(twice).message(), HasSubstr("dataset.task \"income\" is there twice"));
+}
+
+}  // namespace
+}  // namespace pagoda
