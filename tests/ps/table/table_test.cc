@@ -34,7 +34,9 @@ class MapStore : public RowStore {
                    absl::Span<const std::byte* const> rows) override {
     for (size_t i = 0; i < ids.size(); ++i) {
       const std::pair<int, uint64_t> key{PartitionOf(ids[i]), ids[i]};
-      if (i > 0) EXPECT_LT((std::pair{PartitionOf(ids[i - 1]), ids[i - 1]}), key);
+      if (i > 0) {
+        EXPECT_LT((std::pair{PartitionOf(ids[i - 1]), ids[i - 1]}), key);
+      }
       rows_[key].assign(rows[i], rows[i] + row_bytes);
     }
     return absl::OkStatus();
@@ -200,7 +202,9 @@ void RunAgainstModel(uint64_t budget_bytes, uint64_t* spills, uint64_t* reloads)
   EXPECT_EQ(table.stats().rows, model.rows().size());
   *spills = table.stats().spills;
   *reloads = table.stats().reloads;
-  if (budget_bytes > 0) EXPECT_LE(budget.used_bytes, budget.limit_bytes);
+  if (budget_bytes > 0) {
+    EXPECT_LE(budget.used_bytes, budget.limit_bytes);
+  }
 }
 
 TEST(TableTest, MatchesTheModelInMemory) {

@@ -1,0 +1,471 @@
+// Shards driven in the test's thread: the same rows for any split, nothing applied twice, nothing that a peer can break.
+#include "ps/shard.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <limits>
+#include <memory>
+#include <random>
+#include <utility>
+
+#include "common/checkpoint/digest.h"
+#include "common/checkpoint/manifest.h"
+#include "common/sparse_sum.h"
+#include "tests/ps/shard_harness.h"
+
+namespace pagoda {
+namespace {
+
+PAGODA_REGISTER_RULE({"test_ledger", "", "", {}, [](const std::map<std::string, double>&) {
+                        return std::unique_ptr<Rule>(new LedgerRule());
+                      }});
+
+constexpr int kDims[] = {4, 3};
+using Ids = std::map<uint32_t, std::vector<uint64_t>>;  // By table.
+using Gradients = std::map<uint32_t, std::pair<uint32_t, std::vector<float>>>;
+
+Gradients Ones(const Ids& ids) {
+  Gradients gradients;
+  for (const auto& [table, list] : ids) {
+    gradients[table] = {static_cast<uint32_t>(list.size()),
+                        std::vector<float>(list.size() * kDims[table], 1.0f)};
+  }
+  return gradients;
+}
+
+std::vector<float> ValuesOf(const Message& reply) {
+  const absl::Span<const float> values = Values(reply);
+  return {values.begin(), values.end()};
+}
+
+std::string ErrorOf(const Message& reply) {
+  EXPECT_EQ(reply.header.kind(), WireHeader::ERROR);
+  return reply.header.error().message();
+}
+
+#define EXPECT_OK_REPLY(reply) \
+  EXPECT_EQ((reply).header.kind(), WireHeader::OK) << (reply).header.error().message()
+
+// One worker, one step with these ids; leaves the shard at step 1.
+void OneStep(ShardHarness& shard, const Ids& ids) {
+  EXPECT_OK_REPLY(shard.Announce(0, 0, ids));
+  EXPECT_OK_REPLY(shard.Call(0, ShardHarness::StepMessage(-1, 0)));
+  EXPECT_OK_REPLY(shard.Call(0, ShardHarness::StepMessage(0, -1, Ones(ids))));
+}
+
+TEST(ShardTest, OneWorkerTrains) {
+  ShardHarness shard;
+  EXPECT_OK_REPLY(shard.SayHello(HelloFor(TwoTables())));
+  const Ids ids = {{0, Sorted({1, 2, 3})}, {1, Sorted({9})}};
+  EXPECT_OK_REPLY(shard.Announce(0, 0, ids));
+  EXPECT_OK_REPLY(shard.Call(0, ShardHarness::StepMessage(-1, 0)));
+  EXPECT_OK_REPLY(shard.Announce(0, 1, {{0, Sorted({2, 4})}}));
+  const Message reply = shard.Call(0, ShardHarness::StepMessage(0, 1, Ones(ids)));
+  EXPECT_OK_REPLY(reply);
+  ASSERT_EQ(reply.header.segment_size(), 1);
+  EXPECT_EQ(reply.header.segment(0).count(), 2u);
+  std::vector<float> wanted;  // 2 was pushed, 4 was not.
+  for (const uint64_t id : Sorted({2, 4})) wanted.insert(wanted.end(), 4, id == 2 ? 1.0f : 0.0f);
+  EXPECT_EQ(ValuesOf(reply), wanted);
+  EXPECT_EQ(shard.Status().rows(), 4u);
+  EXPECT_EQ(shard.Status().applied_step(), 1);
+}
+
+TEST(ShardTest, PullsChangeNothing) {
+  ShardHarness shard;
+  shard.SayHello(HelloFor(TwoTables("sgd")));
+  OneStep(shard, {{0, Sorted({1, 2, 3})}});
+  const auto before = shard.Digest();
+  EXPECT_OK_REPLY(shard.Pull(0, {{0, Sorted({1, 7, 8})}, {1, Sorted({5})}}));
+  EXPECT_OK_REPLY(shard.Pull(0, {}));
+  EXPECT_OK_REPLY(shard.Announce(0, 1, {{1, Sorted({100, 200})}}));
+  EXPECT_OK_REPLY(shard.Call(0, ShardHarness::StepMessage(-1, 1)));
+  EXPECT_EQ(shard.Digest(), before);
+  EXPECT_EQ(shard.Status().rows(), 3u);
+}
+
+TEST(ShardTest, ARepeatedPushAppliesOnce) {
+  ShardHarness shard;
+  shard.SayHello(HelloFor(TwoTables()));
+  const Ids ids = {{0, Sorted({1, 2})}};
+  shard.Announce(0, 0, ids);
+  const Message push = ShardHarness::StepMessage(0, -1, Ones(ids));
+  EXPECT_OK_REPLY(shard.Call(0, push));
+  Message again = push;
+  again.header.set_sequence(shard.sequence(0));
+  const Message reply = shard.Send(0, again);
+  EXPECT_OK_REPLY(reply);
+  EXPECT_EQ(reply.header.sequence(), shard.sequence(0));
+  for (const float w : ValuesOf(shard.Pull(0, ids))) EXPECT_EQ(w, 1.0f);
+  EXPECT_EQ(shard.Status().duplicate_requests(), 1u);
+}
+
+TEST(ShardTest, ARequestThatCameTooEarlyIsDropped) {
+  ShardHarness shard;
+  shard.SayHello(HelloFor(TwoTables()));
+  Message second = ShardHarness::IdsMessage(WireHeader::ANNOUNCE, 1, {});
+  second.header.set_sequence(2);
+  EXPECT_EQ(shard.Send(0, second).header.kind(), WireHeader::UNSPECIFIED);
+  Message first = ShardHarness::IdsMessage(WireHeader::ANNOUNCE, 0, {});
+  first.header.set_sequence(1);
+  EXPECT_OK_REPLY(shard.Send(0, first));
+  EXPECT_OK_REPLY(shard.Send(0, second));
+}
+
+TEST(ShardTest, WaitsForAllWorkersAndNamesTheMissing) {
+  ManualClock clock;
+  ShardHarness shard({}, &clock);
+  shard.SayHello(HelloFor(TwoTables(), /*workers=*/3));
+  const Ids ids = {{0, Sorted({1, 2})}};
+  for (uint32_t worker = 0; worker < 3; ++worker) {
+    shard.Announce(worker, 0, worker == 2 ? Ids() : ids);
+    shard.Announce(worker, 1, ids);
+  }
+  EXPECT_EQ(shard.Call(0, ShardHarness::StepMessage(0, 1, Ones(ids))).header.kind(),
+            WireHeader::UNSPECIFIED);
+  EXPECT_EQ(shard.Tick(0, clock.NowMs() + 999).header.kind(), WireHeader::UNSPECIFIED);
+  const Message waiting = shard.Tick(0, clock.NowMs() + 1000);
+  ASSERT_EQ(waiting.header.kind(), WireHeader::WAITING);
+  EXPECT_EQ(waiting.header.waiting().step(), 0);
+  ASSERT_EQ(waiting.header.waiting().missing_client_size(), 2);
+  EXPECT_EQ(waiting.header.waiting().missing_client(0), 1u);
+  EXPECT_EQ(waiting.header.waiting().missing_client(1), 2u);
+
+  shard.Call(1, ShardHarness::StepMessage(0, 1, Ones(ids)));
+  const Message last = shard.Call(2, ShardHarness::StepMessage(0, 1));  // A worker without ids.
+  EXPECT_OK_REPLY(last);
+  EXPECT_EQ(ValuesOf(last), std::vector<float>(8, 2.0f));
+  ASSERT_EQ(shard.inbox(0).size(), 1u);
+  EXPECT_EQ(ValuesOf(shard.inbox(0)[0]), std::vector<float>(8, 2.0f));
+  ASSERT_EQ(shard.inbox(1).size(), 1u);
+}
+
+TEST(ShardTest, GivesUpOnTheMissingAtThePeerLimit) {
+  ManualClock clock;
+  ShardHarness shard({}, &clock);
+  shard.SayHello(HelloFor(TwoTables(), /*workers=*/2));
+  shard.Announce(0, 0, {});
+  shard.Call(0, ShardHarness::StepMessage(0, -1));
+  const Message reply = shard.Tick(0, clock.NowMs() + 5000);
+  EXPECT_NE(ErrorOf(reply).find("worker 1"), std::string::npos) << ErrorOf(reply);
+  EXPECT_EQ(reply.header.error().code(), static_cast<int>(absl::StatusCode::kDeadlineExceeded));
+}
+
+TEST(ShardTest, HelloIsIdempotentAndFenced) {
+  ManualClock clock;
+  ShardHarness shard({}, &clock);
+  const Hello hello = HelloFor(TwoTables());
+  EXPECT_OK_REPLY(shard.SayHello(hello, 1, 5));
+  OneStep(shard, {{0, Sorted({1})}});
+  const Message again = shard.SayHello(hello, 1, 5);
+  EXPECT_OK_REPLY(again);
+  EXPECT_EQ(again.header.hello_reply().rows(), 1u) << "the same hello must not start anew";
+
+  Hello other = hello;
+  other.set_worker_count(2);
+  EXPECT_NE(ErrorOf(shard.SayHello(other, 1, 5)).find("something else"), std::string::npos);
+  EXPECT_NE(ErrorOf(shard.SayHello(hello, 1, 4)).find("testhost:1"), std::string::npos);
+  EXPECT_NE(ErrorOf(shard.SayHello(hello, 2, 9)).find("testhost:1"), std::string::npos);
+  clock.SleepMs(5001);  // Nothing was heard of job 1 within its peer limit.
+  EXPECT_OK_REPLY(shard.SayHello(hello, 2, 1));
+  EXPECT_EQ(shard.Status().rows(), 0u);
+  EXPECT_OK_REPLY(shard.SayHello(hello, 2, 2));
+  Message late = ShardHarness::IdsMessage(WireHeader::ANNOUNCE, 0, {});
+  late.header.set_run_epoch(1);
+  late.header.set_sequence(1);
+  EXPECT_NE(ErrorOf(shard.Send(0, late)).find("run epoch 1"), std::string::npos);
+  EXPECT_EQ(shard.Status().refused_requests(), 4u);
+}
+
+TEST(ShardTest, RefusesAHelloThatIsNotForIt) {
+  ShardOptions options;
+  options.shard = 0;
+  options.shard_count = 2;
+  ShardHarness shard(options);
+  EXPECT_NE(ErrorOf(shard.SayHello(HelloFor(TwoTables(), 1, 1, 2))).find("--shard=0/2"),
+            std::string::npos);
+  for (const auto& spoil : std::vector<std::function<void(Hello&)>>{
+           [](Hello& h) { h.set_shard_count(0); }, [](Hello& h) { h.set_worker_count(0); },
+           [](Hello& h) { h.set_worker_count(1u << 31); }, [](Hello& h) { h.set_next_step(-1); },
+           [](Hello& h) { h.mutable_schema()->mutable_table(1)->set_name("user"); },
+           [](Hello& h) { h.mutable_schema()->mutable_table(1)->set_dim(0); },
+           [](Hello& h) { h.mutable_schema()->mutable_table(1)->set_optimizer(0, 7); },
+           [](Hello& h) { h.mutable_schema()->mutable_optimizer(0)->set_rule("nope"); },
+           [](Hello& h) { h.set_checkpoint("/nowhere"); }}) {
+    Hello hello = HelloFor(TwoTables(), 1, 0, 2);
+    spoil(hello);
+    EXPECT_FALSE(ErrorOf(shard.SayHello(hello)).empty());
+  }
+  EXPECT_OK_REPLY(shard.SayHello(HelloFor(TwoTables(), 1, 0, 2)));
+}
+
+TEST(ShardTest, HostileRequestsAreErrorsAndChangeNothing) {
+  ShardHarness shard;
+  shard.SayHello(HelloFor(TwoTables()));
+  const Ids good = {{0, Sorted({1, 2, 3})}};
+  OneStep(shard, good);
+  const auto before = shard.Digest();
+  std::vector<uint64_t> unsorted = Sorted({1, 2, 3});
+  std::swap(unsorted[0], unsorted[2]);
+  EXPECT_FALSE(ErrorOf(shard.Announce(0, 1, {{0, unsorted}})).empty());
+  EXPECT_FALSE(ErrorOf(shard.Announce(0, 1, {{0, {5, 5}}})).empty());
+  EXPECT_FALSE(ErrorOf(shard.Announce(0, 1, {{2, {5}}})).empty());
+  EXPECT_FALSE(ErrorOf(shard.Announce(0, 0, good)).empty());
+  EXPECT_FALSE(ErrorOf(shard.Announce(0, 1000, good)).empty());
+  EXPECT_FALSE(ErrorOf(shard.Announce(7, 1, good)).empty());
+  EXPECT_FALSE(ErrorOf(shard.Call(0, ShardHarness::StepMessage(1, -1, Ones(good)))).empty())
+      << "pushed without an announce";
+  EXPECT_FALSE(ErrorOf(shard.Call(0, ShardHarness::StepMessage(-1, 1))).empty());
+  Message wrong_count = ShardHarness::IdsMessage(WireHeader::PULL, 0, good);
+  wrong_count.header.mutable_segment(0)->set_count(0xFFFFFFFF);
+  EXPECT_FALSE(ErrorOf(shard.Call(0, wrong_count)).empty());
+  wrong_count.header.mutable_segment(0)->set_count(2);
+  EXPECT_FALSE(ErrorOf(shard.Call(0, wrong_count)).empty());
+  EXPECT_FALSE(ErrorOf(shard.Call(0, ShardHarness::Kind(WireHeader::WAITING))).empty());
+
+  EXPECT_OK_REPLY(shard.Announce(0, 1, good));
+  EXPECT_FALSE(ErrorOf(shard.Announce(0, 1, good)).empty()) << "announced twice";
+  const auto refuse = [&](const std::function<void(Message&)>& spoil) {
+    Message push = ShardHarness::StepMessage(1, -1, Ones(good));
+    spoil(push);
+    EXPECT_FALSE(ErrorOf(shard.Call(0, push)).empty());
+  };
+  refuse([](Message& m) { m.values = Buffer::Of(std::vector<float>(5, 1.0f)); });
+  refuse([](Message& m) { m.values = Buffer::Of(std::vector<float>(13, 1.0f)); });
+  refuse([](Message& m) { m.header.mutable_segment(0)->set_table(1); });
+  refuse([](Message& m) { m.header.mutable_segment(0)->set_optimizer(1); });
+  refuse([](Message& m) { m.header.mutable_segment(0)->set_count(2); });
+  refuse([](Message& m) { *m.header.add_segment() = m.header.segment(0); });
+  refuse([](Message& m) { m.header.clear_clock(); });
+  refuse([](Message& m) { m.header.mutable_clock(0)->set_step(0); });
+  refuse([](Message& m) { m.header.mutable_clock(0)->set_learning_rate(NAN); });
+  refuse([](Message& m) { m.header.set_step(2); });
+  refuse([](Message& m) { m.header.set_encoding(WireHeader::BF16); });
+  refuse([](Message& m) {
+    std::vector<float> values(12, 1.0f);
+    values[6] = std::numeric_limits<float>::quiet_NaN();
+    m.values = Buffer::Of(std::move(values));
+  });
+  Message unknown = ShardHarness::Kind(WireHeader::DIGEST);
+  unknown.header.set_job_id(77);
+  EXPECT_NE(ErrorOf(shard.Send(0, unknown)).find("testhost:1"), std::string::npos);
+  EXPECT_EQ(shard.Digest(), before);
+  EXPECT_OK_REPLY(shard.Call(0, ShardHarness::StepMessage(1, -1, Ones(good))));
+}
+
+TEST(ShardTest, IdsOfOtherShardsAreRefused) {
+  ShardHarness shard;
+  shard.SayHello(HelloFor(TwoTables(), 1, 1, 2));
+  uint64_t low = 1, high = 1;
+  while (PartitionOf(low) >= kPartitions / 2) ++low;
+  while (PartitionOf(high) < kPartitions / 2) ++high;
+  EXPECT_FALSE(ErrorOf(shard.Announce(0, 0, {{0, {low}}})).empty());
+  EXPECT_FALSE(ErrorOf(shard.Pull(0, {{0, {low}}})).empty());
+  EXPECT_OK_REPLY(shard.Announce(0, 0, {{0, {high}}}));
+}
+
+TEST(ShardTest, ShutdownEndsAJobOrTheService) {
+  ShardHarness one;
+  one.SayHello(HelloFor(TwoTables()));
+  EXPECT_OK_REPLY(one.Call(kCoordinatorClient, ShardHarness::Kind(WireHeader::SHUTDOWN)));
+  EXPECT_TRUE(one.shard().Done());
+
+  ShardOptions options;
+  options.standing = true;
+  ShardHarness standing(options);
+  standing.SayHello(HelloFor(TwoTables()));
+  EXPECT_OK_REPLY(standing.Call(kCoordinatorClient, ShardHarness::Kind(WireHeader::SHUTDOWN)));
+  EXPECT_FALSE(standing.shard().Done());
+  EXPECT_FALSE(ErrorOf(standing.Announce(0, 0, {})).empty());
+  EXPECT_OK_REPLY(standing.SayHello(HelloFor(TwoTables()), 9, 1));
+}
+
+// ---- The same rows for any number of workers and shards, any budget.
+
+// Eight lanes push 12 steps of random gradients; W workers hold 8 / W lanes each.
+struct Outcome {
+  std::pair<uint64_t, uint64_t> digest;
+  uint64_t rows = 0, spills = 0, reloads = 0;
+};
+
+void AddUp(const RowDigest& digest, Outcome* outcome) {
+  RowDigest sum(outcome->digest.first, outcome->digest.second);
+  sum.Merge(digest);
+  outcome->digest = {sum.high(), sum.low()};
+}
+
+constexpr int kLanes = 8, kSteps = 12;
+
+SparseGradient LaneGradient(int64_t step, int lane, uint32_t table) {
+  std::mt19937_64 random(step * 1000 + lane * 10 + table);
+  SparseGradient gradient;
+  std::vector<uint64_t> ids;
+  const size_t n = lane == 3 ? 0 : random() % 120;  // One lane is always empty.
+  for (size_t i = 0; i < n; ++i) ids.push_back(random() % 1500);
+  gradient.ids = Sorted(ids);
+  std::uniform_real_distribution<float> value(-1, 1);
+  for (size_t i = 0; i < gradient.ids.size() * kDims[table]; ++i) {
+    gradient.values.push_back(value(random));
+  }
+  return gradient;
+}
+
+// What worker `worker` of `workers` pushes at a step: its lanes' sum along the tree.
+SparseGradient WorkerGradient(int64_t step, int worker, int workers, uint32_t table) {
+  std::vector<SparseGradient> lanes;
+  for (int lane = worker * kLanes / workers; lane < (worker + 1) * kLanes / workers; ++lane) {
+    lanes.push_back(LaneGradient(step, lane, table));
+  }
+  std::vector<SparseView> views;
+  for (const SparseGradient& lane : lanes) views.push_back({lane.ids, lane.values});
+  SparseGradient sum;
+  SumTree(views, kDims[table], &sum);
+  return sum;
+}
+
+// The part of it that belongs to partitions of shard s.
+void Cut(const SparseGradient& all, int dim, int shard, int shards, std::vector<uint64_t>* ids,
+         std::vector<float>* values) {
+  for (size_t i = 0; i < all.ids.size(); ++i) {
+    if (ShardOfPartition(PartitionOf(all.ids[i]), shards) != shard) continue;
+    ids->push_back(all.ids[i]);
+    values->insert(values->end(), all.values.begin() + i * dim, all.values.begin() + (i + 1) * dim);
+  }
+}
+
+Outcome Train(int workers, int shards, double budget_mb, const std::string& checkpoint_dir = "") {
+  TemporaryFolder folder;
+  Outcome outcome;
+  Manifest manifest;
+  for (int s = 0; s < shards; ++s) {
+    ShardOptions options;
+    options.memory_budget_mb = budget_mb;
+    options.store_dir = folder.path();
+    ShardHarness shard(options);
+    Hello hello = HelloFor(TwoTables("adam"), workers, s, shards);
+    hello.mutable_schema()->mutable_optimizer(0)->mutable_parameter()->insert(
+        {{"beta1", 0.9}, {"beta2", 0.999}, {"epsilon", 1e-8}});
+    *manifest.mutable_schema() = hello.schema();
+    EXPECT_OK_REPLY(shard.SayHello(hello));
+    for (int64_t step = 0; step < kSteps; ++step) {
+      for (int w = 0; w < workers; ++w) {
+        Ids ids;
+        Gradients gradients;
+        for (uint32_t table = 0; table < 2; ++table) {
+          auto& [count, values] = gradients[table];
+          Cut(WorkerGradient(step, w, workers, table), kDims[table], s, shards, &ids[table],
+              &values);
+          count = ids[table].size();
+        }
+        EXPECT_OK_REPLY(shard.Announce(w, step, ids));
+        const Message reply = shard.Call(w, ShardHarness::StepMessage(step, -1, gradients));
+        if (w + 1 == workers) {
+          EXPECT_OK_REPLY(reply);
+        }
+      }
+    }
+    const auto [high, low] = shard.Digest();
+    AddUp(RowDigest(high, low), &outcome);
+    const StatusReply status = shard.Status();
+    outcome.rows += status.rows();
+    outcome.spills += status.spills();
+    outcome.reloads += status.reloads();
+    if (checkpoint_dir.empty()) continue;
+    Message request = ShardHarness::Kind(WireHeader::CHECKPOINT);
+    request.header.mutable_checkpoint()->set_directory(checkpoint_dir);
+    request.header.mutable_checkpoint()->set_step(kSteps);
+    const Message reply = shard.Call(kCoordinatorClient, request);
+    EXPECT_OK_REPLY(reply);
+    EXPECT_EQ(reply.header.checkpoint_reply().digest_low(), low);
+    for (const RowFile& file : reply.header.checkpoint_reply().file()) {
+      *manifest.add_rows() = file;
+    }
+  }
+  if (!checkpoint_dir.empty()) {
+    manifest.set_format_version(kCheckpointVersion);
+    manifest.set_row_count(outcome.rows);
+    manifest.mutable_state()->set_step(kSteps);
+    EXPECT_TRUE(CommitCheckpoint(checkpoint_dir, manifest).ok());
+  }
+  return outcome;
+}
+
+TEST(ShardSplitTest, SameRowsForAnyWorkersShardsAndBudget) {
+  const Outcome one = Train(1, 1, 0);
+  EXPECT_GT(one.rows, 1000u);
+  for (const int workers : {1, 2, 4, 8}) {
+    for (const int shards : {1, 2, 3}) {
+      EXPECT_EQ(Train(workers, shards, 0).digest, one.digest) << workers << " " << shards;
+    }
+  }
+  const Outcome spilled = Train(2, 1, 0.1);
+  EXPECT_EQ(spilled.digest, one.digest);
+  EXPECT_EQ(spilled.rows, one.rows);
+  EXPECT_GT(spilled.spills, 0u);
+  EXPECT_GT(spilled.reloads, 0u);
+}
+
+TEST(ShardSplitTest, CheckpointOfEightShardsLoadsIntoThree) {
+  TemporaryFolder folder;
+  const absl::StatusOr<std::string> writing = BeginCheckpoint(folder.path(), kSteps);
+  ASSERT_TRUE(writing.ok());
+  const Outcome wrote = Train(1, 8, 0.1, *writing);
+  std::string committed = *writing;
+  committed.resize(committed.size() - 4);  // Without ".tmp".
+  for (const double budget_mb : {0.0, 0.1}) {
+    Outcome loaded;
+    for (int s = 0; s < 3; ++s) {
+      ShardOptions options;
+      options.memory_budget_mb = budget_mb;
+      options.store_dir = folder.path() + "/store";
+      ShardHarness shard(options);
+      Hello hello = HelloFor(TwoTables("adam"), 1, s, 3);
+      hello.mutable_schema()->mutable_optimizer(0)->mutable_parameter()->insert(
+          {{"beta1", 0.9}, {"beta2", 0.999}, {"epsilon", 1e-8}});
+      hello.set_checkpoint(committed);
+      hello.set_next_step(kSteps);
+      const Message reply = shard.SayHello(hello);
+      EXPECT_OK_REPLY(reply);
+      loaded.rows += reply.header.hello_reply().rows();
+      const auto [high, low] = shard.Digest();
+      AddUp(RowDigest(high, low), &loaded);
+    }
+    EXPECT_EQ(loaded.rows, wrote.rows);
+    EXPECT_EQ(loaded.digest, wrote.digest);
+  }
+}
+
+TEST(ShardStoreTest, OldScratchIsGoneAfterHello) {
+  TemporaryFolder folder;
+  const std::string stale = folder.path() + "/epoch-3/shard-0";
+  std::filesystem::create_directories(stale);
+  std::filesystem::create_directories(folder.path() + "/epoch-4/shard-1");
+  ShardOptions options;
+  options.memory_budget_mb = 1;
+  options.store_dir = folder.path();
+  ShardHarness shard(options);
+  EXPECT_OK_REPLY(shard.SayHello(HelloFor(TwoTables(), 1, 0, 2), 1, 5));
+  EXPECT_FALSE(std::filesystem::exists(stale));
+  EXPECT_TRUE(std::filesystem::exists(folder.path() + "/epoch-4/shard-1")) << "another shard's";
+}
+
+TEST(ShardStoreTest, CheckpointOfAnotherStepIsRefused) {
+  TemporaryFolder folder;
+  ShardHarness shard;
+  shard.SayHello(HelloFor(TwoTables()));
+  Message request = ShardHarness::Kind(WireHeader::CHECKPOINT);
+  request.header.mutable_checkpoint()->set_directory(folder.path());
+  request.header.mutable_checkpoint()->set_step(3);
+  EXPECT_NE(ErrorOf(shard.Call(kCoordinatorClient, request)).find("step 3"), std::string::npos);
+  request.header.mutable_checkpoint()->set_step(0);
+  const Message empty = shard.Call(kCoordinatorClient, request);
+  EXPECT_OK_REPLY(empty);
+  EXPECT_EQ(empty.header.checkpoint_reply().file_size(), 0);
+  request.header.mutable_checkpoint()->set_directory("/nowhere/at/all");
+  EXPECT_NE(ErrorOf(shard.Call(kCoordinatorClient, request)).find("/nowhere"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace pagoda
