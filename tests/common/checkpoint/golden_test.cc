@@ -1,4 +1,5 @@
-// Old checkpoints load for ever: tests/golden/checkpoint-vN was written by version N and is never rewritten.
+// Old checkpoints load for ever: tests/golden/checkpoint-vN was written by version N and is never
+// rewritten.
 #include <google/protobuf/util/message_differencer.h>
 #include <gtest/gtest.h>
 
