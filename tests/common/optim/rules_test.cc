@@ -161,8 +161,7 @@ TEST(Rules, NoWeightsAtAll) {
   }
 }
 
-// torch 1.13, float64: w = 1, gradients 0.5 then -0.25, lr 0.1, betas (0.9, 0.999), eps 0.01. By the
-// documented formulas: step 1 of Adam is lr g / (|g| + eps).
+// By torch's documented formulas at step 1, w = 1, g = 0.5: Adam moves by lr g / (|g| + eps).
 TEST(Rules, AdamAddsEpsilonWhereTorchDoes) {
   const std::map<std::string, double> parameters = {{"epsilon", 0.01}};
   const double g = 0.5;
