@@ -4,10 +4,8 @@
 #define PAGODA_TESTS_PS_SHARD_HARNESS_H_
 
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,6 +16,7 @@
 #include "common/hash.h"
 #include "common/optim/rule.h"
 #include "ps/shard.h"
+#include "tests/support/temporary_directory.h"
 
 namespace pagoda {
 
@@ -52,20 +51,6 @@ class ManualClock : public Clock {
 
  private:
   int64_t now_ms_ = 1000;
-};
-
-// A folder of its own, removed at the end.
-class TemporaryFolder {
- public:
-  TemporaryFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "pagoda-XXXXXX").string();
-    path_ = mkdtemp(name.data());
-  }
-  ~TemporaryFolder() { std::filesystem::remove_all(path_); }
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
 };
 
 inline std::vector<uint64_t> Sorted(std::vector<uint64_t> ids) {

@@ -336,7 +336,7 @@ void Cut(const SparseGradient& all, int dim, int shard, int shards, std::vector<
 }
 
 Outcome Train(int workers, int shards, double budget_mb, const std::string& checkpoint_dir = "") {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   Outcome outcome;
   Manifest manifest;
   for (int s = 0; s < shards; ++s) {
@@ -408,7 +408,7 @@ TEST(ShardSplitTest, SameRowsForAnyWorkersShardsAndBudget) {
 }
 
 TEST(ShardSplitTest, CheckpointOfEightShardsLoadsIntoThree) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   const absl::StatusOr<std::string> writing = BeginCheckpoint(folder.path(), kSteps);
   ASSERT_TRUE(writing.ok());
   const Outcome wrote = Train(1, 8, 0.1, *writing);
@@ -438,7 +438,7 @@ TEST(ShardSplitTest, CheckpointOfEightShardsLoadsIntoThree) {
 }
 
 TEST(ShardStoreTest, OldScratchIsGoneAfterHello) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   const std::string stale = folder.path() + "/epoch-3/shard-0";
   std::filesystem::create_directories(stale);
   std::filesystem::create_directories(folder.path() + "/epoch-4/shard-1");
@@ -452,7 +452,7 @@ TEST(ShardStoreTest, OldScratchIsGoneAfterHello) {
 }
 
 TEST(ShardStoreTest, CheckpointOfAnotherStepIsRefused) {
-  TemporaryFolder folder;
+  TemporaryDirectory folder;
   ShardHarness shard;
   shard.SayHello(HelloFor(TwoTables()));
   Message request = ShardHarness::Kind(WireHeader::CHECKPOINT);
