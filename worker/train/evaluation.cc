@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "common/errors.h"
 #include "common/io/file.h"
+#include "worker/data/record.h"
 #include "worker/train/agreement.h"
 #include "worker/train/engine.h"
 #include "worker/train/evaluator.h"

@@ -3,19 +3,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/config.h"
 #include "common/errors.h"
+#include "worker/data/record.h"
 
 namespace pagoda {
-
-absl::string_view SplitName(Split split) {
-  switch (split) {
-    case TRAIN:
-      return "train";
-    case VALID:
-      return "valid";
-    default:
-      return "test";
-  }
-}
 
 absl::StatusOr<Split> SplitByName(const std::string& name) {
   for (const Split split : {TRAIN, VALID, TEST}) {

@@ -9,15 +9,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "proto/config.pb.h"
 #include "worker/train/evaluator.h"
 #include "worker/train/metrics_writer.h"
 
 namespace pagoda {
 
-// "valid", "test", "train", and back; UsageError for any other name.
-absl::string_view SplitName(Split split);
+// The split of this name (SplitName in worker/data/record.h is the way back); UsageError for others.
 absl::StatusOr<Split> SplitByName(const std::string& name);
 
 JsonObject EvalLine(Split split, int64_t step, const std::vector<TaskMetrics>& metrics,

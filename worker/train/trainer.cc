@@ -13,6 +13,7 @@
 #include "common/errors.h"
 #include "common/io/file.h"
 #include "glog/logging.h"
+#include "worker/data/record.h"
 #include "worker/train/agreement.h"
 #include "worker/train/early_stopping.h"
 #include "worker/train/evaluator.h"
