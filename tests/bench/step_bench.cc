@@ -1,0 +1,397 @@
+// Samples/s of whole training steps, and their share of this machine's fp32 matrix peak.
+//
+// Workload: MMoE with 8 experts [256, 128], towers [128, 64], 2 tasks; 16 id features of dim 16 over
+// 100k ids each in one shared table, 8 dense ones; Adam on rows and dense parameters; one shard in
+// the process; batches of 128, 512, 2048, 4096 on 1 and 2 threads. Every step is counted whole:
+// deduplicating the ids (inline on 1 thread, on a reader thread beside 2), announce, gather,
+// forward, backward, push, the shard's Adam, the dense Adam. Batches are made before.
+//
+//   taskset -c 0 step_bench --threads=1
+//   step_bench --threads=2 --zipf
+#include <gflags/gflags.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <cstdio>
+#include <ctime>
+#include <fstream>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "common/clock.h"
+#include "common/group/group.h"
+#include "common/hash.h"
+#include "common/optim/rule.h"
+#include "common/random.h"
+#include "glog/logging.h"
+#include "ps/shard.h"
+#include "worker/graph/program.h"
+#include "worker/train/step.h"
+
+DEFINE_string(threads, "1,2", "Numbers of compute threads, separated by commas.");
+DEFINE_string(batches, "128,512,2048,4096", "Batch sizes, separated by commas.");
+DEFINE_double(seconds, 4, "Time of each measurement.");
+DEFINE_int32(rounds, 3, "Measurements a row; the best is printed, and the median.");
+DEFINE_bool(zipf, false, "Ids by Zipf's law with exponent 1 instead of uniform.");
+DEFINE_bool(cpu_time, false,
+            "Take CPU time for time, for one thread on a machine that is busy with other things.");
+DEFINE_bool(profile, false, "Print where a step's time went.");
+
+namespace pagoda {
+namespace {
+
+constexpr int kFeatures = 16, kDim = 16, kDense = 8, kVocabulary = 100'000;
+constexpr int kWarmUpSteps = 10;
+
+double Now() {
+  if (FLAGS_cpu_time) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// ---- the machine's peak: fused multiply-adds on registers alone
+
+// 16 independent chains of multiply-adds: more than latency (4 cycles) x units (2). They are named
+// one by one, because an array of vectors would live in memory. The result keeps them alive.
+#if defined(__x86_64__)
+#define PAGODA_CHAINS(X) \
+  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+#define PAGODA_DECLARE(i) Vector c##i = Vector{} + static_cast<float>(i);
+#define PAGODA_STEP(i) asm volatile("vfmadd213ps %2, %1, %0" : "+v"(c##i) : "v"(a), "v"(b));
+#define PAGODA_FMA_LOOP                                     \
+  const Vector a = Vector{} + 0.999f, b = Vector{} + 1e-3f; \
+  PAGODA_CHAINS(PAGODA_DECLARE)                             \
+  for (int64_t r = 0; r < rounds; ++r) {                    \
+    PAGODA_CHAINS(PAGODA_STEP)                              \
+  }                                                         \
+  return 2.0 * 16 * (sizeof(Vector) / sizeof(float)) * rounds;
+
+__attribute__((target("avx512f"))) double FmaLoop512(int64_t rounds) {
+  typedef float Vector __attribute__((vector_size(64)));
+  PAGODA_FMA_LOOP
+}
+__attribute__((target("avx2,fma"))) double FmaLoop256(int64_t rounds) {
+  typedef float Vector __attribute__((vector_size(32)));
+  PAGODA_FMA_LOOP
+}
+double FmaLoop(int64_t rounds) {
+  return __builtin_cpu_supports("avx512f") ? FmaLoop512(rounds) : FmaLoop256(rounds);
+}
+#else
+double FmaLoop(int64_t) { LOG(FATAL) << "the peak of this processor cannot be measured yet"; }
+#endif
+
+// FLOP/s of `threads` threads together; the best of ten tenths of a second.
+double MeasurePeak(int threads) {
+  double best = 0;
+  for (int trial = 0; trial < 10; ++trial) {
+    std::vector<double> rates(threads);
+    std::vector<std::thread> pool;
+    for (int t = 0; t < threads; ++t) {
+      pool.emplace_back([&rates, t] {
+        const double start = Now();
+        double flops = 0;
+        while (Now() - start < 0.1) flops += FmaLoop(100'000);
+        rates[t] = flops / (Now() - start);
+      });
+    }
+    for (std::thread& thread : pool) thread.join();
+    double sum = 0;
+    for (const double rate : rates) sum += rate;
+    best = std::max(best, sum);
+  }
+  return best;
+}
+
+// ---- the workload
+
+Graph MakeMmoe(int input_width) {
+  Graph g(input_width);
+  const ExpertGroup experts = g.Experts("experts", g.Input(), 8, {256, 128}, RELU);
+  for (const std::string task : {"click", "buy"}) {
+    const Value gate = g.Softmax(g.Dense(task + "/gate", g.Input(), 8, IDENTITY, false));
+    const Value tower = g.Mlp(task + "/tower", g.Mixture(gate, {experts}), {128, 64}, RELU);
+    g.Head(task, HeadKind::kProbability, g.Dense(task + "/out", tower, 1));
+  }
+  return g;
+}
+
+InputLayout MakeInput() {
+  InputLayout input;
+  for (int f = 0; f < kFeatures; ++f) {
+    input.embeddings.push_back({absl::StrCat("f", f), 0, kDim, static_cast<uint32_t>(f + 1),
+                                FeatureConfig::SUM, false, f * kDim});
+  }
+  for (int f = 0; f < kDense; ++f) {
+    input.dense.push_back({absl::StrCat("d", f), kFeatures * kDim + f});
+  }
+  input.width = kFeatures * kDim + kDense;
+  return input;
+}
+
+Schema MakeSchema(const std::map<std::string, double>& adam) {
+  Schema schema;
+  for (const char* name : {"sparse", "dense"}) {
+    OptimizerSchema* optimizer = schema.add_optimizer();
+    optimizer->set_name(name);
+    optimizer->set_rule("adam");
+    optimizer->mutable_parameter()->insert(adam.begin(), adam.end());
+  }
+  TableSchema* table = schema.add_table();
+  table->set_name("shared_16");
+  table->set_dim(kDim);
+  table->add_optimizer(0);
+  table->set_init_range(0.05);
+  schema.set_seed(1);
+  return schema;
+}
+
+uint64_t DrawId(uint32_t bits) {
+  if (!FLAGS_zipf) return bits % kVocabulary;
+  // The inverse of the continuous law's distribution, density ~ 1 / rank on [1, vocabulary + 1).
+  return static_cast<uint64_t>(std::pow(kVocabulary + 1.0, ToUnitFloat(bits))) - 1;
+}
+
+Batch MakeBatch(int number, int rows) {
+  Batch batch;
+  batch.rows = rows;
+  batch.ids.resize(kFeatures);
+  for (int f = 0; f < kFeatures; ++f) {
+    for (int b = 0; b < rows; ++b) {
+      batch.ids[f].ids.push_back(SaltId(f + 1, DrawId(Philox(f, number, b)[0])));
+    }
+  }
+  for (int i = 0; i < rows * kDense; ++i) {
+    batch.dense.push_back(ToUnitFloat(Philox(100, number, i)[0]) * 2 - 1);
+  }
+  for (int i = 0; i < rows * 2; ++i) {
+    batch.labels.push_back(static_cast<float>(Philox(200, number, i)[0] % 4 == 0));
+    batch.weights.push_back(1);
+  }
+  return batch;
+}
+
+// One job: a stepper and its shard.
+class Bench {
+ public:
+  Bench(const Program* program, int threads, int rows)
+      : adam_(*ResolveParameters("adam", Rules().at("adam").parameters, {})),
+        schema_(MakeSchema(adam_)),
+        shard_({}, Clock::Steady()),
+        group_(*OpenGroup(false, {})) {
+    std::vector<std::unique_ptr<ShardClient>> clients;
+    clients.push_back(MakeClient(0));
+    SayHello();
+    StepOptions options;
+    options.threads = threads;
+    options.tasks.resize(2);
+    options.tasks[0].set_name("click");
+    options.tasks[1].set_name("buy");
+    options.dense_optimizer.set_rule("adam");
+    options.dense_optimizer.set_learning_rate(1e-3);
+    for (const auto& [name, value] : adam_) {
+      Parameter* parameter = options.dense_optimizer.add_parameter();
+      parameter->set_name(name);
+      parameter->set_value(value);
+    }
+    options.dense_clock = 1;
+    options.sparse_learning_rate = 1e-3;
+    stepper_.emplace(options, program, &schema_, MakeInput(), group_.get(), std::move(clients));
+    // About 1M examples, so that the steps before the first measurement touch nearly every row.
+    const int count = std::clamp(1'000'000 / rows, 32, 512);
+    for (int i = 0; i < count; ++i) batches_.push_back(MakeBatch(i, rows));
+    step_ = Prepare(0);
+    CHECK(stepper_->Announce(*step_).ok());
+    const absl::Status pulled = stepper_->PullFirst(*step_);
+    CHECK(pulled.ok()) << pulled;
+  }
+
+  // Steps/s over about `seconds`.
+  double Measure(double seconds, bool reader) {
+    for (int i = 0; i < kWarmUpSteps; ++i) RunStep(Prepare(next_));
+    const double start = Now();
+    int64_t steps = 0;
+    if (!reader) {
+      for (; Now() - start < seconds; ++steps) RunStep(Prepare(next_));
+      return steps / (Now() - start);
+    }
+    // One step ahead, as the trainer's reader thread.
+    std::mutex mu;
+    std::condition_variable changed;
+    PreparedStepPtr ready;
+    bool stop = false;
+    std::thread thread([&, number = next_]() mutable {
+      for (;;) {
+        PreparedStepPtr made = Prepare(number++);
+        std::unique_lock<std::mutex> lock(mu);
+        changed.wait(lock, [&] { return ready == nullptr || stop; });
+        if (stop) return;
+        ready = std::move(made);
+        changed.notify_all();
+      }
+    });
+    for (; Now() - start < seconds; ++steps) {
+      std::unique_lock<std::mutex> lock(mu);
+      changed.wait(lock, [&] { return ready != nullptr; });
+      PreparedStepPtr next = std::move(ready);
+      changed.notify_all();
+      lock.unlock();
+      RunStep(std::move(next));
+    }
+    const double rate = steps / (Now() - start);
+    {
+      std::lock_guard<std::mutex> lock(mu);
+      stop = true;
+    }
+    changed.notify_all();
+    thread.join();
+    return rate;
+  }
+
+  int64_t steps() const { return next_; }
+  const StepProfile& profile() const { return stepper_->profile(); }
+  double prepare_seconds() const { return prepare_seconds_; }
+
+ private:
+  std::unique_ptr<ShardClient> MakeClient(uint32_t id) {
+    ClientOptions options;
+    options.job_id = 1;
+    options.run_epoch = 1;
+    options.client_id = id;
+    return std::make_unique<ShardClient>(OpenInProcessChannel(&shard_, "the shard"), options,
+                                         Clock::Steady());
+  }
+
+  void SayHello() {
+    Message message;
+    message.header.set_kind(WireHeader::HELLO);
+    Hello* hello = message.header.mutable_hello();
+    *hello->mutable_schema() = schema_;
+    hello->set_shard_count(1);
+    hello->set_worker_count(1);
+    hello->set_lane_count(1);
+    hello->set_holder("step_bench");
+    hello->set_peer_timeout_ms(10'000);
+    CHECK(MakeClient(kCoordinatorClient)->Call(std::move(message)).ok());
+  }
+
+  PreparedStepPtr Prepare(int64_t number) {
+    const double start = Now();
+    // The copy stands for the reader's work.
+    std::vector<Batch> lanes(1, batches_[number % batches_.size()]);
+    PreparedStepPtr step = stepper_->Prepare(number, std::move(lanes));
+    prepare_seconds_ = prepare_seconds_ + Now() - start;
+    return step;
+  }
+
+  void RunStep(PreparedStepPtr next) {
+    CHECK(stepper_->Announce(*next).ok());
+    const absl::StatusOr<StepResult> result = stepper_->Run(*step_, next.get());
+    CHECK(result.ok()) << result.status();
+    step_ = std::move(next);
+    ++next_;
+  }
+
+  const std::map<std::string, double> adam_;
+  const Schema schema_;
+  Shard shard_;
+  const std::unique_ptr<Group> group_;
+  std::optional<Stepper> stepper_;
+  std::vector<Batch> batches_;
+  PreparedStepPtr step_;
+  int64_t next_ = 1;
+  std::atomic<double> prepare_seconds_ = 0;  // The reader thread's.
+};
+
+std::vector<int> ParseNumbers(const std::string& text) {
+  std::vector<int> numbers;
+  for (const absl::string_view part : absl::StrSplit(text, ',')) {
+    int number = 0;
+    CHECK(absl::SimpleAtoi(part, &number) && number > 0) << text;
+    numbers.push_back(number);
+  }
+  return numbers;
+}
+
+std::string MachineName() {
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);) {
+    const size_t colon = line.find(": ");
+    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) {
+      return line.substr(colon + 2);
+    }
+  }
+  return "unknown processor";
+}
+
+void PrintProfile(const StepProfile& before, const StepProfile& after, double prepare,
+                  double steps) {
+  const double ms = 1000 / steps;
+  std::printf(
+      "    ms a step: prepare %.2f, wait for rows %.2f, gather %.2f, forward and backward "
+      "%.2f, losses %.2f, dense update %.2f, row sums %.2f, push and shard %.2f\n",
+      prepare * ms, (after.pull_wait - before.pull_wait) * ms, (after.gather - before.gather) * ms,
+      (after.forward_backward - before.forward_backward) * ms,
+      (after.dense_sync - before.dense_sync) * ms, (after.dense_apply - before.dense_apply) * ms,
+      (after.sparse_sum - before.sparse_sum) * ms, (after.push - before.push) * ms);
+}
+
+void MeasureRow(const Program& program, int threads, int rows, double peak) {
+  Bench bench(&program, threads, rows);
+  const bool reader = threads > 1;
+  bench.Measure(FLAGS_seconds, reader);  // Touches the rows.
+  const StepProfile before = bench.profile();
+  const double prepare_before = bench.prepare_seconds();
+  const int64_t steps_before = bench.steps();
+  std::vector<double> rates;
+  for (int i = 0; i < FLAGS_rounds; ++i) rates.push_back(bench.Measure(FLAGS_seconds, reader));
+  std::sort(rates.begin(), rates.end());
+  const double flops_a_step = 2.0 * 3 * program.multiply_adds_per_row() * rows;
+  const auto share = [&](double rate) { return 100 * rate * flops_a_step / peak; };
+  const double median = rates[rates.size() / 2], best = rates.back();
+  std::printf("| %d | %d | %.0f | %.1f | %.0f | %.1f |\n", threads, rows, median * rows,
+              share(median), best * rows, share(best));
+  if (FLAGS_profile) {
+    PrintProfile(before, bench.profile(), bench.prepare_seconds() - prepare_before,
+                 static_cast<double>(bench.steps() - steps_before));
+  }
+  std::fflush(stdout);
+}
+
+void Main() {
+  const absl::StatusOr<std::unique_ptr<Program>> program =
+      Program::Compile(MakeMmoe(kFeatures * kDim + kDense));
+  CHECK(program.ok()) << program.status();
+  std::printf(
+      "%s, %u cores; MMoE 8 x [256, 128], towers [128, 64], %d features of dim %d x %d "
+      "ids (%s), Adam\n",
+      MachineName().c_str(), std::thread::hardware_concurrency(), kFeatures, kDim, kVocabulary,
+      FLAGS_zipf ? "Zipf" : "uniform");
+  std::printf("%lld multiply-adds a row forward; %lld parameters\n",
+              static_cast<long long>((*program)->multiply_adds_per_row()),
+              static_cast<long long>((*program)->parameter_count()));
+  for (const int threads : ParseNumbers(FLAGS_threads)) {
+    CHECK(threads == 1 || !FLAGS_cpu_time) << "--cpu_time is for one thread";
+    const double peak = MeasurePeak(threads);
+    std::printf("fp32 peak on %d threads: %.0f GFLOP/s\n", threads, peak / 1e9);
+    std::printf("| threads | batch | samples/s | %% of peak | best samples/s | best %% |\n");
+    for (const int rows : ParseNumbers(FLAGS_batches)) MeasureRow(**program, threads, rows, peak);
+  }
+}
+
+}  // namespace
+}  // namespace pagoda
+
+int main(int argc, char** argv) {
+  gflags::ParseCommandLineFlags(&argc, &argv, true);
+  pagoda::Main();
+  return 0;
+}
