@@ -30,7 +30,6 @@ struct Group {
   int buffer = -1, gradient_buffer = -1;
   WeightSlot w = {};
   int64_t bias = -1;  // [width], where it has any.
-  bool wants_gradient = false;
 };
 
 // Columns of a group with the same activation and bias: [column, column + width).
@@ -62,7 +61,7 @@ class Planner {
   Plan Take() { return std::move(plan_); }
 
  private:
-  // Values that a loss depends on.
+  // Values that a loss depends on. A softmax of one column is 1 whatever its input is.
   void FindWanted() {
     for (const Graph::HeadSpec& head : graph_.heads()) {
       if (!head.has_loss) continue;
@@ -71,23 +70,25 @@ class Planner {
     }
     for (int n = static_cast<int>(nodes_.size()) - 1; n >= 0; --n) {
       if (!wanted_[n]) continue;
+      if (nodes_[n].kind == NodeKind::kSoftmax && nodes_[n].width == 1) continue;
       for (Value input : nodes_[n].inputs) wanted_[input.node] = true;
     }
   }
 
   void FormGroups(const PlanOptions& options) {
-    std::map<int, int> group_of_input;
+    // Layers without a gradient stand apart, so that they change no bit of those with one.
+    std::map<std::pair<int, bool>, int> group_of_input;
     group_of_node_.assign(nodes_.size(), -1);
     for (int n = 0; n < static_cast<int>(nodes_.size()); ++n) {
       const Graph::Node& node = nodes_[n];
       if (node.kind != NodeKind::kDense) continue;
       const int key = options.fuse_siblings ? node.inputs[0].node : -1 - n;
-      const auto [it, is_new] = group_of_input.emplace(key, static_cast<int>(groups_.size()));
+      const auto [it, is_new] = group_of_input.emplace(std::make_pair(key, bool{wanted_[n]}),
+                                                       static_cast<int>(groups_.size()));
       if (is_new) groups_.push_back({.x = node.inputs[0], .nodes = {}, .first_node = n});
       Group& group = groups_[it->second];
       group.nodes.push_back(n);
       group.width += node.width;
-      group.wants_gradient |= wanted_[n];
       group_of_node_[n] = it->second;
     }
     for (Group& group : groups_) {
@@ -181,9 +182,7 @@ class Planner {
     std::vector<bool> is_written(plan_.parameter_count, false);
     for (const ParameterOfNode& parameter : ListParameters(graph_)) {
       const int n = parameter.node;
-      const bool wanted =
-          group_of_node_[n] >= 0 ? groups_[group_of_node_[n]].wants_gradient : wanted_[n];
-      if (!wanted) continue;
+      if (!wanted_[n]) continue;
       const int64_t begin =
           parameter.is_bias ? biases_[n][parameter.block] : weights_[n][parameter.block].offset;
       const int64_t stride = parameter.is_bias ? 0 : weights_[n][parameter.block].stride;
@@ -331,16 +330,22 @@ class Planner {
 
   void PlanBackward() {
     for (int n = static_cast<int>(nodes_.size()) - 1; n > 0; --n) {
-      const Graph::Node& node = nodes_[n];
-      const int group = group_of_node_[n];
-      if (group >= 0) {
-        if (groups_[group].first_node == n && groups_[group].wants_gradient) {
-          BackwardGroup(groups_[group]);
-        }
-      } else if (wanted_[n]) {
-        if (node.kind == NodeKind::kBlockDense) BackwardBlocks(n);
-        if (node.kind == NodeKind::kSoftmax) BackwardSoftmax(n);
-        if (node.kind == NodeKind::kMixture) BackwardMixture(n);
+      if (!wanted_[n]) continue;
+      switch (nodes_[n].kind) {
+        case NodeKind::kInput:
+          break;
+        case NodeKind::kDense:
+          if (groups_[group_of_node_[n]].first_node == n) BackwardGroup(groups_[group_of_node_[n]]);
+          break;
+        case NodeKind::kBlockDense:
+          BackwardBlocks(n);
+          break;
+        case NodeKind::kSoftmax:
+          if (nodes_[n].width > 1) BackwardSoftmax(n);
+          break;
+        case NodeKind::kMixture:
+          BackwardMixture(n);
+          break;
       }
     }
     if (!written_[0]) plan_.backward.push_back(ZeroOp{gradients_[0], nodes_[0].width});
@@ -352,9 +357,6 @@ class Planner {
   }
 
   void BackwardGroup(const Group& group) {
-    for (int n : group.nodes) {
-      if (!written_[n]) plan_.backward.push_back(ZeroOp{gradients_[n], nodes_[n].width});
-    }
     for (const Run& run : RunsOf(group)) {
       BackwardActivation({group.buffer, run.column}, {group.gradient_buffer, run.column}, run.width,
                          run.activation, run.bias ? group.bias + run.column : -1);
