@@ -334,7 +334,7 @@ class CsvReader : public RowReader {
   const std::string path_;
   const std::unique_ptr<ByteReader> bytes_;
   std::vector<std::string> columns_;
-  std::vector<char> buffer_;
+  std::vector<char> buffer_ = std::vector<char>(kReadBytes);
   size_t at_ = 0, end_ = 0;  // Unread bytes are buffer_[at_, end_).
   bool at_end_of_stream_ = false;
   int64_t line_ = 1;       // Of the byte at at_.
