@@ -1,10 +1,11 @@
 // One table, one thread: rows looked up and updated a second, beside what memory gives.
 //
-// Workloads: random lists of 10k ids in MixId order, as a shard gets them, over a table that is all resident.
-//   Lookup/dim:16/ids:5M, 20M             goal: >= 20M rows/s
-//   UpdateAdam/dim:16/ids:5M, 20M         200-byte rows read and written; 22M rows/s is memory's limit on one core
+// Workloads: random lists of 10k ids in MixId order over a table that is all resident.
+//   Lookup/dim:16/ids:5M, 20M        goal: >= 20M rows/s
+//   UpdateAdam/dim:16/ids:5M, 20M    200-byte rows, read and written; memory's limit: 22M rows/s
 //   UpdateSgd/dim:16/ids:5M
-// Limits: design.md, section 10. Run under `taskset -c 0`, a Release build; context lines name the machine.
+// Limits: design.md, section 10, one core. Run under `taskset -c 0`, in a Release build, on an idle
+// machine; the context lines name it.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>

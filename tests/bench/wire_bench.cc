@@ -1,7 +1,8 @@
 // One shard behind a socket: rows pulled and pushed a second, one client, one shard thread.
 //
-// Workloads: --transport=tcp, ipc. 5M ids, 16-float rows, SGD, 10k random ids a message, 4 steps in flight; each step announces the
-// next step's ids, pushes its gradients and pulls the next step's rows. Goal: >= 8M rows/s (pulled and pushed each count) on 2 cores.
+// Workloads: --transport=tcp, ipc. 5M ids, 16-float rows, SGD, 10k random ids a message, 4 steps in
+// flight; each step announces the next one's ids, pushes its gradients and pulls the next one's
+// rows. Goal: >= 8M rows/s (pulled and pushed each count) on 2 cores.
 // Limit: 13M (tcp) and 14.6M (ipc), design.md, section 10.
 #include <gflags/gflags.h>
 #include <sys/utsname.h>

@@ -1,4 +1,5 @@
-// pserver and psctl as real processes over tcp: jobs come and go, a checkpoint is written, verified, dumped, looked up.
+// pserver and psctl as real processes over tcp: jobs come and go, a checkpoint is written,
+// verified, dumped, looked up.
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <spawn.h>

@@ -1,4 +1,5 @@
-// Shards driven in the test's thread: the same rows for any split, nothing applied twice, nothing that a peer can break.
+// Shards driven in the test's thread: the same rows for any split, nothing applied twice, nothing
+// that a peer can break.
 #include "ps/shard.h"
 
 #include <gtest/gtest.h>
