@@ -287,7 +287,7 @@ void Stepper::Impl::CutIntoUnits(const PreparedStep& step, int wave) {
     const int rows = step.ranges[lane].rows();
     slices_.push_back(rows == 0 ? 0 : SliceCount(rows));
     for (int slice = 0; slice < slices_[i]; ++slice) {
-      gradients_.Buffer(i, slice);  // Made here, not on a compute thread.
+      gradients_.MakeBuffer(i, slice);
       units_.push_back({lane, i, slice, SliceBegin(rows, slice, slices_[i]),
                         SliceBegin(rows, slice + 1, slices_[i])});
     }

@@ -188,11 +188,9 @@ DenseGradients::DenseGradients(int64_t size, int lane_count, int threads)
   for (int waves = wave_count(); waves > 1; waves /= 2) subtrees_.emplace_back(size);
 }
 
-float* DenseGradients::Buffer(int lane, int slice) {
+void DenseGradients::MakeBuffer(int lane, int slice) {
   CHECK_LT(slice, DenseParameters::kMaxSlices);
-  Array<float>& buffer = buffers_[lane * DenseParameters::kMaxSlices + slice];
-  buffer.Resize(size_);
-  return buffer.data();
+  buffers_[lane * DenseParameters::kMaxSlices + slice].Resize(size_);
 }
 
 const float* DenseGradients::SumLane(int lane, int slices, int64_t begin, int64_t n, float* slots) {

@@ -76,8 +76,11 @@ class DenseGradients {
   int wave_lanes() const { return wave_lanes_; }  // Lanes of a wave, a power of two.
   int wave_count() const { return lane_count_ / wave_lanes_; }
 
-  // The buffer [P] into which slice `slice` of the wave's lane `lane` is computed.
-  float* Buffer(int lane, int slice);
+  // Makes the buffer [P] of slice `slice` of the wave's lane `lane`, at its first use.
+  void MakeBuffer(int lane, int slice);
+  float* Buffer(int lane, int slice) {
+    return buffers_[lane * DenseParameters::kMaxSlices + slice].data();
+  }
 
   // One thread's temporary sums.
   struct Scratch {
@@ -96,7 +99,7 @@ class DenseGradients {
   const int64_t size_;
   const int lane_count_;
   int wave_lanes_ = 1;
-  std::vector<Array<float>> buffers_;   // [lane * kMaxSlices + slice][P], made at first use.
+  std::vector<Array<float>> buffers_;   // [lane * kMaxSlices + slice][P]
   std::vector<Array<float>> subtrees_;  // [level][P]: the sum of 2^level waves that wait for more.
 };
 
