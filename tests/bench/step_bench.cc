@@ -1,10 +1,10 @@
 // Samples/s of whole training steps, and their share of this machine's fp32 matrix peak.
 //
 // Workload: MMoE with 8 experts [256, 128], towers [128, 64], 2 tasks; 16 id features of dim 16
-// over 100k ids each in one shared table, 8 dense ones; Adam on rows and dense parameters; one shard
-// in the process; batches of 128, 512, 2048, 4096 on 1 and 2 threads. Every step is counted whole:
-// deduplicating the ids (inline on 1 thread, on a reader thread beside 2), announce, gather, forward,
-// backward, push, the shard's Adam, the dense Adam. Batches are made before.
+// over 100k ids each in one shared table, 8 dense ones; Adam on rows and dense parameters; one
+// shard in the process; batches of 128, 512, 2048, 4096 on 1 and 2 threads. Every step is counted
+// whole: deduplicating the ids (inline on 1 thread, on a reader thread beside 2), announce, gather,
+// forward, backward, push, the shard's Adam, the dense Adam. Batches are made before.
 //
 //   taskset -c 0 step_bench --threads=1
 //   step_bench --threads=2 --zipf
