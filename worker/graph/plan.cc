@@ -417,7 +417,7 @@ class Planner {
 
   void Touch(Slot slot, int op) {
     if (slot.buffer < 0) return;
-    Buffer& buffer = plan_.buffers[slot.buffer];
+    ArenaBuffer& buffer = plan_.buffers[slot.buffer];
     if (buffer.first_op < 0) buffer.first_op = op;
     buffer.last_op = op;
   }
@@ -452,20 +452,20 @@ class Planner {
       plan_.buffers[b].first_op = 0;
       plan_.buffers[b].last_op = index;
     }
-    std::vector<Buffer*> by_birth;
-    for (Buffer& buffer : plan_.buffers) {
+    std::vector<ArenaBuffer*> by_birth;
+    for (ArenaBuffer& buffer : plan_.buffers) {
       if (buffer.first_op >= 0) by_birth.push_back(&buffer);
     }
     std::stable_sort(by_birth.begin(), by_birth.end(),
-                     [](const Buffer* a, const Buffer* b) { return a->first_op < b->first_op; });
+                     [](const ArenaBuffer* a, const ArenaBuffer* b) { return a->first_op < b->first_op; });
     for (size_t i = 0; i < by_birth.size(); ++i) {
       PlaceBuffer(by_birth[i], absl::MakeConstSpan(by_birth.data(), i));
     }
   }
 
-  void PlaceBuffer(Buffer* buffer, absl::Span<Buffer* const> placed) {
+  void PlaceBuffer(ArenaBuffer* buffer, absl::Span<ArenaBuffer* const> placed) {
     std::vector<std::pair<int64_t, int64_t>> taken;  // [begin, end)
-    for (const Buffer* other : placed) {
+    for (const ArenaBuffer* other : placed) {
       if (other->last_op >= buffer->first_op) {
         taken.emplace_back(other->offset, other->offset + RoundUp(other->ld, kLineFloats));
       }

@@ -33,7 +33,7 @@ struct Slot {
   int column = 0;
 };
 
-struct Buffer {
+struct ArenaBuffer {
   int ld = 0;           // Floats from one row to the next.
   int64_t offset = -1;  // In the arena, floats per row; -1: never used.
   int first_op = -1;    // Life, in operations of forward ++ backward.
@@ -141,7 +141,7 @@ struct Plan {
   std::vector<FlatRange> zero_gradients;
   int64_t multiply_adds_per_row = 0;
 
-  std::vector<Buffer> buffers;
+  std::vector<ArenaBuffer> buffers;
   int64_t arena_floats_per_row = 0;
   std::vector<Op> forward;
   std::vector<Op> backward;  // Begins with the heads' gradients in `forward`.

@@ -36,7 +36,7 @@ struct Products {
   std::vector<std::shared_ptr<const MatMul>> first, later;
 };
 
-MatMulShape ShapeOf(const ProductOp& op, const std::vector<Buffer>& buffers, int rows,
+MatMulShape ShapeOf(const ProductOp& op, const std::vector<ArenaBuffer>& buffers, int rows,
                     bool is_first_tile) {
   const int64_t ldx = buffers[op.x.buffer].ld, ldy = buffers[op.y.buffer].ld;
   switch (op.kind) {
