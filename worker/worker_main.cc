@@ -286,6 +286,7 @@ std::vector<std::string> ShardEndpoints(const std::vector<PeerInfo>& peers) {
 }
 
 absl::Status RunMode(Job job, const Cluster& cluster) {
+  RETURN_IF_ERROR(ReachServers(cluster));
   switch (job.options.mode) {
     case JobOptions::Mode::kEvaluate:
       return RunEvaluate(std::move(job), cluster);
@@ -370,6 +371,7 @@ int LeaveGroup(const absl::Status& status, Group& world) {
     if (world.rank() == 0) PrintError(status);
     return code;
   }
+  ReleaseLeaveSignals();
   if (IsReportedElsewhere(status)) {
     Clock::Steady()->SleepMs(3'000);  // That rank ends this one too.
   } else {

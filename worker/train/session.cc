@@ -24,15 +24,44 @@ Message Request(WireHeader::Kind kind) {
   return message;
 }
 
+// Asks every shard for its counters, which a shard answers whoever asks.
+absl::Status ReachShards(const Cluster& cluster) {
+  ClientOptions options;
+  options.client_id = kControlClient;
+  options.peer_timeout_ms = kReachTimeoutMs;
+  options.resend_after_ms = kReachTimeoutMs / 4;
+  std::vector<std::unique_ptr<ShardClient>> clients;
+  std::vector<uint64_t> sequences;
+  for (int shard = 0; shard < cluster.shard_count; ++shard) {
+    ASSIGN_OR_RETURN(auto channel, cluster.open_channel(shard));
+    clients.push_back(std::make_unique<ShardClient>(std::move(channel), options, cluster.clock));
+    ASSIGN_OR_RETURN(const uint64_t sequence, clients.back()->Start(Request(WireHeader::STATUS)));
+    sequences.push_back(sequence);
+  }
+  for (int shard = 0; shard < cluster.shard_count; ++shard) {
+    const absl::Status status = clients[shard]->Await(sequences[shard]).status();
+    // Any other error is an answer; hello will tell what is wrong.
+    if (ExitCodeOf(status) == ExitCode::kTemporary) {
+      return WithContext(status, absl::StrCat("cannot reach the server of shard ", shard));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
+
+absl::Status ReachServers(const Cluster& cluster) {
+  if (!cluster.standing_servers) return absl::OkStatus();
+  return ShareStatus(*cluster.workers, 0,
+                     cluster.workers->rank() == 0 ? ReachShards(cluster) : absl::OkStatus());
+}
 
 absl::StatusOr<std::unique_ptr<Session>> Session::Open(const Cluster& cluster,
                                                        const SessionOptions& options) {
   std::unique_ptr<Session> session(new Session(cluster, options));
   absl::Status status;
   if (cluster.workers->rank() == 0) {
-    status = session->Reach();
-    if (status.ok()) status = session->SayHello();
+    status = session->SayHello();
   }
   RETURN_IF_ERROR(ShareStatus(*cluster.workers, 0, status));
   return session;
@@ -44,30 +73,6 @@ ClientOptions Session::MakeClientOptions(uint32_t client_id) const {
   options.run_epoch = options_.run_epoch;
   options.client_id = client_id;
   return options;
-}
-
-// Looks whether all shards are there, with a deadline that hello, which may load for minutes,
-// cannot have.
-absl::Status Session::Reach() {
-  ClientOptions options = MakeClientOptions(kControlClient);
-  options.peer_timeout_ms = kReachTimeoutMs;
-  options.resend_after_ms = kReachTimeoutMs / 4;
-  std::vector<std::unique_ptr<ShardClient>> clients;
-  std::vector<uint64_t> sequences;
-  for (int shard = 0; shard < cluster_.shard_count; ++shard) {
-    ASSIGN_OR_RETURN(auto channel, cluster_.open_channel(shard));
-    clients.push_back(std::make_unique<ShardClient>(std::move(channel), options, cluster_.clock));
-    ASSIGN_OR_RETURN(const uint64_t sequence, clients.back()->Start(Request(WireHeader::STATUS)));
-    sequences.push_back(sequence);
-  }
-  for (int shard = 0; shard < cluster_.shard_count; ++shard) {
-    const absl::Status status = clients[shard]->Await(sequences[shard]).status();
-    if (ExitCodeOf(status) == ExitCode::kTemporary) {
-      return WithContext(status, absl::StrCat("cannot reach the server of shard ", shard, " at ",
-                                              clients[shard]->peer()));
-    }
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Session::SayHello() {

@@ -47,6 +47,10 @@ struct SessionOptions {
   std::string store_dir;   // Empty: the server's own.
 };
 
+// Looks whether standing servers are there, with a deadline that hello, which may load for minutes, cannot have: who types a
+// wrong address is told within 5 s. TemporaryError names the server. All workers call it, before anything that takes time.
+absl::Status ReachServers(const Cluster& cluster);
+
 class Session {
  public:
   // All workers call it. Worker 0 says hello to every shard; the others wait for it.
@@ -74,7 +78,6 @@ class Session {
   Session(const Cluster& cluster, const SessionOptions& options)
       : cluster_(cluster), options_(options) {}
   ClientOptions MakeClientOptions(uint32_t client_id) const;
-  absl::Status Reach();
   absl::Status SayHello();
   // The same request to all shards at once; the replies in shard order.
   absl::StatusOr<std::vector<Message>> CallAll(const std::function<Message(int shard)>& request);

@@ -29,6 +29,11 @@ void CatchLeaveSignals() {
   sigaction(SIGUSR1, &action, nullptr);
 }
 
+void ReleaseLeaveSignals() {
+  signal(SIGTERM, SIG_DFL);
+  signal(SIGUSR1, SIG_DFL);
+}
+
 bool LeaveRequested() { return leave_signals.load() > 0; }
 
 }  // namespace pagoda

@@ -12,6 +12,9 @@ namespace pagoda {
 // Installs the handlers. Call once, before threads are started.
 void CatchLeaveSignals();
 
+// Back to what the system does: the launcher ends the ranks of a failed job with SIGTERM, and waits long for those who catch it.
+void ReleaseLeaveSignals();
+
 // True from the first such signal on.
 bool LeaveRequested();
 

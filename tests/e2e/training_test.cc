@@ -1,0 +1,314 @@
+// Whole runs of the real programs on a small data set: every way to run gives the same bits, and so does a run that was killed,
+// asked to leave, or resumed with another number of shards.
+#include <signal.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <fstream>
+#include <memory>
+#include <random>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/process.h"
+#include "tests/support/temporary_directory.h"
+
+namespace pagoda::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr double kLimitSeconds = 60;
+using Arguments = std::vector<std::string>;
+
+std::string Binary(const std::string& name) { return std::string(PAGODA_BIN_DIR) + "/" + name; }
+
+// Two tasks on a user, an item and a price; rows [first, first + count) of an endless file. With `flip` the labels are others.
+std::string Rows(int first, int count, bool flip = false) {
+  std::ostringstream out;
+  for (int i = first; i < first + count; ++i) {
+    const uint32_t draw = static_cast<uint32_t>(i) * 2654435761u >> 8;
+    const int user = draw % 97, item = draw / 97 % 53, price = draw / 5141 % 100;
+    const bool click = (user * 7 + item * 3) % 11 < 4;
+    const bool buy = click && price < 60;
+    out << "u" << user << "," << item << "," << price << ".5," << (click != flip) << ","
+        << (buy != flip) << "\n";
+  }
+  return out.str();
+}
+
+std::string DatasetText(const std::string& test_file) {
+  return R"(dataset {
+  name: "shop"
+  column: ["user", "item", "price", "click", "buy"]
+  source { path: "train.csv" split: TRAIN }
+  source { path: "valid.csv" split: VALID }
+  source { path: ")" +
+         test_file + R"(" split: TEST }
+  feature { name: "user" }
+  feature { name: "item" }
+  feature { name: "price" kind: DENSE transform: Z_SCORE }
+  task { name: "click" label: "click" }
+  task { name: "buy" label: "buy" }
+})";
+}
+
+// The value of "name":... in a JSON line; "" when it is not there. Strings lose their quotes.
+std::string Field(const std::string& line, const std::string& name) {
+  const std::string key = "\"" + name + "\":";
+  size_t at = line.find(key);
+  if (at == std::string::npos) return "";
+  at += key.size();
+  if (line[at] == '"') return line.substr(at + 1, line.find('"', at + 1) - at - 1);
+  return line.substr(at, line.find_first_of(",}", at) - at);
+}
+
+std::string ReadText(const std::string& path) {
+  std::ifstream file(path);
+  std::stringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// The last line of metrics.jsonl with this event.
+std::string LastEvent(const std::string& run_dir, const std::string& event) {
+  std::ifstream file(run_dir + "/metrics.jsonl");
+  std::string line, last;
+  while (std::getline(file, line)) {
+    if (Field(line, "event") == event) last = line;
+  }
+  return last;
+}
+
+std::string Digest(const std::string& run_dir) {
+  return Field(LastEvent(run_dir, "done"), "digest");
+}
+
+class Training : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TemporaryDirectory;
+    WriteTestFile(folder_->File("train.csv"), Rows(0, 4000));
+    WriteTestFile(folder_->File("valid.csv"), Rows(4000, 700));
+    WriteTestFile(folder_->File("test.csv"), Rows(4700, 700));
+    WriteTestFile(folder_->File("flipped.csv"), Rows(4700, 700, /*flip=*/true));
+    WriteTestFile(folder_->File("shop.textproto"), DatasetText("test.csv"));
+    WriteTestFile(folder_->File("flipped.textproto"), DatasetText("flipped.csv"));
+    const Finished done = RunProcess(Worker("reference"), kLimitSeconds);
+    ASSERT_EQ(done.exit_code, 0) << done.output;
+    reference_ = Digest(RunDir("reference"));
+    ASSERT_EQ(reference_.size(), 32u);
+  }
+  static void TearDownTestSuite() { delete folder_; }
+
+  static std::string RunDir(const std::string& name) { return folder_->File(name); }
+
+  // 2 epochs of 63 steps.
+  static Arguments Worker(const std::string& run, const Arguments& more = {}) {
+    Arguments all = {Binary("worker"),
+                     "--model=mmoe",
+                     "--dataset=" + folder_->File("shop.textproto"),
+                     "--run_dir=" + RunDir(run),
+                     "--override=model { embedding_dim: 4 experts: 2 expert: [16] tower: [8] }",
+                     "--lanes=8",
+                     "--batch_size=64",
+                     "--epochs=2"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  }
+
+  // mpirun -n FIRST_COUNT first... [: -n COUNT second...]
+  static Arguments Mpirun(int first_count, const Arguments& first, int second_count = 0,
+                          const Arguments& second = {}) {
+    Arguments all = {"mpirun",
+                     "--allow-run-as-root",
+                     "--oversubscribe",
+                     "--bind-to",
+                     "none",
+                     "--mca",
+                     "odls_base_sigkill_timeout",
+                     "30",
+                     "-n",
+                     std::to_string(first_count)};
+    all.insert(all.end(), first.begin(), first.end());
+    if (second_count == 0) return all;
+    all.insert(all.end(), {":", "-n", std::to_string(second_count)});
+    all.insert(all.end(), second.begin(), second.end());
+    return all;
+  }
+  static Arguments WithServers(int servers, int workers, const std::string& run,
+                               const Arguments& more = {}) {
+    return Mpirun(servers, {Binary("pserver")}, workers, Worker(run, more));
+  }
+
+  static void ExpectReference(const std::string& run, const Arguments& command) {
+    const Finished done = RunProcess(command, kLimitSeconds);
+    ASSERT_EQ(done.exit_code, 0) << run << "\n" << done.output;
+    EXPECT_EQ(Digest(RunDir(run)), reference_) << run << "\n" << done.output;
+  }
+
+  static TemporaryDirectory* folder_;
+  static std::string reference_;  // The digest of the undisturbed run in one process.
+};
+TemporaryDirectory* Training::folder_ = nullptr;
+std::string Training::reference_;
+
+TEST_F(Training, AnotherSeedGivesAnotherDigest) {
+  const Finished done = RunProcess(Worker("seed", {"--seed=2"}), kLimitSeconds);
+  ASSERT_EQ(done.exit_code, 0) << done.output;
+  EXPECT_NE(Digest(RunDir("seed")), reference_);
+}
+
+TEST_F(Training, EveryWayToRunGivesTheSameBits) {
+  ExpectReference("threads", Worker("threads", {"--threads=2"}));
+  ExpectReference("ranks2", Mpirun(2, Worker("ranks2")));
+  ExpectReference("ranks8", Mpirun(8, Worker("ranks8")));
+  ExpectReference("pservers", WithServers(2, 4, "pservers"));
+}
+
+TEST_F(Training, AnyNumberOfStandingServersGivesTheSameBits) {
+  std::vector<std::unique_ptr<Process>> servers;
+  std::string endpoints;
+  for (int count = 1; count <= 3; ++count) {
+    const std::string name = "server" + std::to_string(count);
+    const std::string port_file = folder_->File(name + ".port");
+    servers.push_back(std::make_unique<Process>(
+        Arguments{Binary("pserver"), "--listen=tcp://127.0.0.1:0", "--port_file=" + port_file,
+                  "--store_dir=" + folder_->File(name)}));
+    ASSERT_TRUE(servers.back()->WaitFor("serving", 10)) << servers.back()->Output();
+    std::string endpoint = ReadText(port_file);
+    endpoint.pop_back();  // The end of the line.
+    endpoints += (count > 1 ? "," : "") + endpoint;
+    const std::string run = "standing" + std::to_string(count);
+    ExpectReference(run, Worker(run, {"--servers=" + endpoints}));
+  }
+}
+
+TEST_F(Training, KilledAtRandomMomentsAndResumed) {
+  const unsigned seed = std::random_device()();
+  SCOPED_TRACE(testing::Message() << "seed " << seed);
+  std::mt19937 random(seed);
+  const Arguments command =
+      Mpirun(2, Worker("killed", {"--resume",
+                                  "--override=train { checkpoint_every_steps: 5 } model { "
+                                  "embedding_dim: 4 experts: 2 expert: [16] tower: [8] }"}));
+  for (int kill = 0; kill < 5; ++kill) {
+    Process run(command);
+    const int milliseconds = std::uniform_int_distribution<>(300, 1500)(random);
+    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+    run.Signal(SIGKILL);
+    run.Wait(kLimitSeconds);
+  }
+  ExpectReference("killed", command);
+}
+
+TEST_F(Training, LeavesWithACheckpointWhenAskedAndGoesOn) {
+  for (const int signal_number : {SIGTERM, SIGUSR1}) {
+    const std::string run = "leave" + std::to_string(signal_number);
+    const Arguments command = Mpirun(2, Worker(run, {"--resume", "--log_every=1"}));
+    Finished left;
+    {
+      Process process(command);
+      for (int i = 0; i < 1000 && LastEvent(RunDir(run), "step").empty(); ++i) usleep(10'000);
+      process.Signal(signal_number);
+      left = process.Wait(kLimitSeconds);
+    }
+    EXPECT_EQ(left.exit_code, 85) << left.output;
+    EXPECT_THAT(left.output, HasSubstr("--resume"));
+    const std::string step = Field(LastEvent(RunDir(run), "step"), "step");
+    EXPECT_LT(std::stoi(step), 126) << "it was to leave before the end";
+    ExpectReference(run, command);
+  }
+}
+
+TEST_F(Training, ResumesWithAnotherNumberOfShards) {
+  const Finished first = RunProcess(Worker("shards", {"--max_steps=30"}), kLimitSeconds);
+  ASSERT_EQ(first.exit_code, 0) << first.output;
+  const Finished second =
+      RunProcess(WithServers(3, 1, "shards", {"--resume", "--max_steps=70"}), kLimitSeconds);
+  ASSERT_EQ(second.exit_code, 0) << second.output;
+  EXPECT_THAT(second.output, HasSubstr("step 30"));
+  ExpectReference("shards", WithServers(2, 2, "shards", {"--resume"}));
+}
+
+TEST_F(Training, ResumingAFinishedRunChangesNothing) {
+  ASSERT_EQ(RunProcess(Worker("finished"), kLimitSeconds).exit_code, 0);
+  const std::string eval = LastEvent(RunDir("finished"), "eval");
+  ExpectReference("finished", Worker("finished", {"--resume"}));
+  EXPECT_EQ(LastEvent(RunDir("finished"), "eval"), eval);
+}
+
+TEST_F(Training, CheckpointsByTheClockChangeNoBits) {
+  ExpectReference("clock",
+                  Worker("clock", {"--override=train { checkpoint_every_steps: 1 } model { "
+                                   "embedding_dim: 4 experts: 2 expert: [16] tower: [8] }"}));
+}
+
+TEST_F(Training, EvaluatingTheBestRepeatsTheLastEvalLine) {
+  ASSERT_EQ(RunProcess(Mpirun(8, Worker("eight")), kLimitSeconds).exit_code, 0);
+  const std::string eval = LastEvent(RunDir("eight"), "eval");
+  EXPECT_EQ(Field(eval, "split"), "test");
+  const Arguments evaluate = {Binary("worker"), "--mode=evaluate",
+                              "--checkpoint=" + RunDir("eight") + "/checkpoints/best"};
+  for (const Arguments& command : {evaluate, Mpirun(3, evaluate)}) {
+    const Finished done = RunProcess(command, kLimitSeconds);
+    EXPECT_EQ(done.exit_code, 0) << done.output;
+    EXPECT_THAT(done.output, HasSubstr(eval));
+  }
+}
+
+TEST_F(Training, PredictionsDoNotSeeLabels) {
+  const auto predict = [](const std::string& dataset, const std::string& output) {
+    return RunProcess({Binary("worker"), "--mode=predict",
+                       "--checkpoint=" + RunDir("reference") + "/checkpoints/best",
+                       "--dataset=" + folder_->File(dataset), "--output=" + output},
+                      kLimitSeconds);
+  };
+  const std::string straight = folder_->File("straight.csv");
+  const std::string flipped = folder_->File("flipped-out.csv");
+  Finished done = predict("shop.textproto", straight);
+  ASSERT_EQ(done.exit_code, 0) << done.output;
+  done = predict("flipped.textproto", flipped);
+  ASSERT_EQ(done.exit_code, 0) << done.output;
+  const std::string text = ReadText(straight);
+  EXPECT_THAT(text, testing::StartsWith("record,click,buy\n0,"));
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 701);
+  EXPECT_EQ(text, ReadText(flipped));
+}
+
+TEST_F(Training, ResumeWithoutACheckpointStartsFreshAndSaysSo) {
+  const Finished done = RunProcess(Worker("nothing", {"--resume", "--max_steps=1"}), kLimitSeconds);
+  EXPECT_EQ(done.exit_code, 0) << done.output;
+  EXPECT_THAT(done.output, HasSubstr("starting fresh"));
+}
+
+TEST_F(Training, RefusesToResumeOnChangedData) {
+  const std::string copy = folder_->File("changing");
+  WriteTestFile(copy + "/train.csv", Rows(0, 400));
+  WriteTestFile(copy + "/valid.csv", Rows(400, 100));
+  WriteTestFile(copy + "/test.csv", Rows(500, 100));
+  WriteTestFile(copy + "/shop.textproto", DatasetText("test.csv"));
+  const Arguments more = {"--dataset=" + copy + "/shop.textproto", "--max_steps=3", "--resume"};
+  ASSERT_EQ(RunProcess(Worker("changed", more), kLimitSeconds).exit_code, 0);
+  WriteTestFile(copy + "/train.csv", Rows(1, 400));
+  const Finished done = RunProcess(Worker("changed", more), kLimitSeconds);
+  EXPECT_EQ(done.exit_code, 65) << done.output;
+  EXPECT_THAT(done.output, HasSubstr("train.csv"));
+}
+
+TEST_F(Training, LanesThatDoNotFitAreUsageErrors) {
+  for (const auto& [ranks, lanes] : std::vector<std::pair<int, std::string>>{{3, "8"}, {2, "12"}}) {
+    const Finished done = RunProcess(
+        Mpirun(ranks, Worker("lanes", {"--lanes=" + lanes, "--batch_size=96"})), kLimitSeconds);
+    EXPECT_EQ(done.exit_code, 2) << done.output;
+    EXPECT_THAT(done.output, HasSubstr("--lanes=" + lanes));
+  }
+}
+
+}  // namespace
+}  // namespace pagoda::test
