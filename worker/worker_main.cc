@@ -367,11 +367,11 @@ int LeaveAlike(const Launch& launch, const absl::Status& status) {
 int LeaveGroup(const absl::Status& status, Group& world) {
   const int code = static_cast<int>(ExitCodeOf(status));
   if (status.ok()) return code;
+  ReleaseLeaveSignals();
   if (ExitCodeOf(status) == ExitCode::kPreempted) {
     if (world.rank() == 0) PrintError(status);
     return code;
   }
-  ReleaseLeaveSignals();
   if (IsReportedElsewhere(status)) {
     Clock::Steady()->SleepMs(3'000);  // That rank ends this one too.
   } else {
