@@ -2,6 +2,7 @@
 
 #include <glog/logging.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -31,12 +32,13 @@ ExpertGroup Graph::Experts(const std::string& name, Value x, int count,
   CHECK(!widths.empty()) << name << ": an expert needs a layer";
   if (count == 0) return {};
   // The first layers read one input and can be one product; deeper ones read their own columns.
+  // One expert reads whole inputs, and its successors may be one product with their siblings.
   NodeKind kind = NodeKind::kDense;
   for (size_t layer = 0; layer < widths.size(); ++layer) {
     std::vector<std::string> names;
     for (int i = 0; i < count; ++i) names.push_back(absl::StrCat(name, "/", i, "/layer", layer));
     x = AddLayers(kind, std::move(names), x, widths[layer], activation, /*bias=*/true);
-    kind = NodeKind::kBlockDense;
+    if (count > 1) kind = NodeKind::kBlockDense;
   }
   return {x, count};
 }
@@ -58,6 +60,7 @@ Value Graph::Mixture(Value gate, absl::Span<const ExpertGroup> groups) {
     count += group.count;
   }
   CHECK_EQ(count, width(gate)) << "a gate has one column an expert";
+  if (count == 1) return node.inputs[1];
   return Add(std::move(node));
 }
 
@@ -67,6 +70,17 @@ void Graph::Head(const std::string& task, HeadKind kind, Value x, Value y) {
 
 void Graph::Output(const std::string& name, HeadKind kind, Value x, Value y) {
   AddHead({name, kind, x, y, /*has_loss=*/false});
+}
+
+void Graph::OrderHeads(absl::Span<const std::string> names) {
+  auto next = heads_.begin();
+  for (const std::string& name : names) {
+    const auto head =
+        std::find_if(next, heads_.end(), [&](const HeadSpec& spec) { return spec.name == name; });
+    CHECK(head != heads_.end()) << "no head is called " << name;
+    std::rotate(next, head, head + 1);
+    ++next;
+  }
 }
 
 int Graph::width(Value v) const {

@@ -70,13 +70,16 @@ class Graph {
   // A stack of Dense layers "name/layer0", ...; empty widths: x itself.
   Value Mlp(const std::string& name, Value x, absl::Span<const int> widths, Activation activation);
   // `count` separate stacks of the same widths on the same input; expert i's layers are
-  // "name/i/layer0", ... A count of 0 is an empty group. REQUIRES: widths are not empty.
+  // "name/i/layer0", ... A count of 0 is an empty group, and one expert is the nodes of one Mlp.
+  // REQUIRES: widths are not empty.
   ExpertGroup Experts(const std::string& name, Value x, int count, absl::Span<const int> widths,
                       Activation activation);
   // Row-wise softmax.
   Value Softmax(Value x);
   // Sum over experts e of gate[:, e] * expert_e; gate [B, sum of counts], groups in order; all of
-  // one width d -> [B, d]. Empty groups are passed over.
+  // one width d -> [B, d]. Empty groups are passed over. One expert in all is its own mixture,
+  // whatever the gate's logit: its value is returned, no node is made, and a gate that nothing else
+  // reads keeps its parameters, whose gradients are zeros.
   Value Mixture(Value gate, absl::Span<const ExpertGroup> groups);
 
   // The prediction of `task`, with its loss against the task's label. `x` (and `y` of kProduct) are
@@ -84,6 +87,8 @@ class Graph {
   void Head(const std::string& task, HeadKind kind, Value x, Value y = {});
   // A prediction without a loss (ESMM's pCVR), reported beside the tasks'.
   void Output(const std::string& name, HeadKind kind, Value x, Value y = {});
+  // Puts the heads of `names` first, in that order; the others keep theirs. REQUIRES: each is one.
+  void OrderHeads(absl::Span<const std::string> names);
 
   int width(Value v) const;
 

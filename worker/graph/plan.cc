@@ -32,6 +32,9 @@ struct Group {
   int64_t bias = -1;  // [width], where it has any.
 };
 
+// What depends on a value: nothing (it is not computed), a prediction, a loss (it has a gradient).
+enum class Use { kNone, kOutput, kLoss };
+
 // Columns of a group with the same activation and bias: [column, column + width).
 struct Run {
   int column, width;
@@ -47,8 +50,8 @@ class Planner {
         values_(nodes_.size()),
         gradients_(nodes_.size()),
         written_(nodes_.size(), false),
-        wanted_(nodes_.size(), false) {
-    FindWanted();
+        use_(nodes_.size(), Use::kNone) {
+    FindUses();
     FormGroups(options);
     PlaceBuffers();
     PlaceParameters();
@@ -61,30 +64,31 @@ class Planner {
   Plan Take() { return std::move(plan_); }
 
  private:
-  // Values that a loss depends on. A softmax of one column is 1 whatever its input is.
-  void FindWanted() {
+  void FindUses() {
+    const auto raise = [this](Value v, Use use) { use_[v.node] = std::max(use_[v.node], use); };
     for (const Graph::HeadSpec& head : graph_.heads()) {
-      if (!head.has_loss) continue;
-      wanted_[head.x.node] = true;
-      if (head.kind == HeadKind::kProduct) wanted_[head.y.node] = true;
+      const Use use = head.has_loss ? Use::kLoss : Use::kOutput;
+      raise(head.x, use);
+      if (head.kind == HeadKind::kProduct) raise(head.y, use);
     }
     for (int n = static_cast<int>(nodes_.size()) - 1; n >= 0; --n) {
-      if (!wanted_[n]) continue;
-      if (nodes_[n].kind == NodeKind::kSoftmax && nodes_[n].width == 1) continue;
-      for (Value input : nodes_[n].inputs) wanted_[input.node] = true;
+      for (Value input : nodes_[n].inputs) raise(input, use_[n]);
     }
   }
 
+  bool IsComputed(int n) const { return use_[n] != Use::kNone; }
+  bool HasGradient(int n) const { return use_[n] == Use::kLoss; }
+
   void FormGroups(const PlanOptions& options) {
-    // Layers without a gradient stand apart, so that they change no bit of those with one.
-    std::map<std::pair<int, bool>, int> group_of_input;
+    // Layers of another use stand apart, so that they change no bit of those with a gradient.
+    std::map<std::pair<int, Use>, int> group_of_input;
     group_of_node_.assign(nodes_.size(), -1);
     for (int n = 0; n < static_cast<int>(nodes_.size()); ++n) {
       const Graph::Node& node = nodes_[n];
       if (node.kind != NodeKind::kDense) continue;
       const int key = options.fuse_siblings ? node.inputs[0].node : -1 - n;
-      const auto [it, is_new] = group_of_input.emplace(std::make_pair(key, bool{wanted_[n]}),
-                                                       static_cast<int>(groups_.size()));
+      const auto [it, is_new] =
+          group_of_input.emplace(std::make_pair(key, use_[n]), static_cast<int>(groups_.size()));
       if (is_new) groups_.push_back({.x = node.inputs[0], .nodes = {}, .first_node = n});
       Group& group = groups_[it->second];
       group.nodes.push_back(n);
@@ -171,7 +175,9 @@ class Planner {
         view.offset = w.offset;
         view.stride = w.stride;
       }
-      if (!parameter.is_bias) plan_.multiply_adds_per_row += int64_t{view.rows} * view.columns;
+      if (!parameter.is_bias && IsComputed(parameter.node)) {
+        plan_.multiply_adds_per_row += int64_t{view.rows} * view.columns;
+      }
       plan_.parameters.push_back(std::move(view));
     }
     FindZeroGradients();
@@ -182,7 +188,7 @@ class Planner {
     std::vector<bool> is_written(plan_.parameter_count, false);
     for (const ParameterOfNode& parameter : ListParameters(graph_)) {
       const int n = parameter.node;
-      if (!wanted_[n]) continue;
+      if (!HasGradient(n)) continue;
       const int64_t begin =
           parameter.is_bias ? biases_[n][parameter.block] : weights_[n][parameter.block].offset;
       const int64_t stride = parameter.is_bias ? 0 : weights_[n][parameter.block].stride;
@@ -222,6 +228,7 @@ class Planner {
 
   void PlanForward() {
     for (int n = 1; n < static_cast<int>(nodes_.size()); ++n) {
+      if (!IsComputed(n)) continue;
       const Graph::Node& node = nodes_[n];
       const Slot x = values_[node.inputs[0].node];
       switch (node.kind) {
@@ -330,7 +337,7 @@ class Planner {
 
   void PlanBackward() {
     for (int n = static_cast<int>(nodes_.size()) - 1; n > 0; --n) {
-      if (!wanted_[n]) continue;
+      if (!HasGradient(n)) continue;
       switch (nodes_[n].kind) {
         case NodeKind::kInput:
           break;
@@ -341,7 +348,7 @@ class Planner {
           BackwardBlocks(n);
           break;
         case NodeKind::kSoftmax:
-          if (nodes_[n].width > 1) BackwardSoftmax(n);
+          BackwardSoftmax(n);
           break;
         case NodeKind::kMixture:
           BackwardMixture(n);
@@ -456,8 +463,9 @@ class Planner {
     for (ArenaBuffer& buffer : plan_.buffers) {
       if (buffer.first_op >= 0) by_birth.push_back(&buffer);
     }
-    std::stable_sort(by_birth.begin(), by_birth.end(),
-                     [](const ArenaBuffer* a, const ArenaBuffer* b) { return a->first_op < b->first_op; });
+    std::stable_sort(
+        by_birth.begin(), by_birth.end(),
+        [](const ArenaBuffer* a, const ArenaBuffer* b) { return a->first_op < b->first_op; });
     for (size_t i = 0; i < by_birth.size(); ++i) {
       PlaceBuffer(by_birth[i], absl::MakeConstSpan(by_birth.data(), i));
     }
@@ -488,7 +496,7 @@ class Planner {
   std::vector<int> group_of_node_;                // -1: none
   std::vector<Slot> values_, gradients_;          // [node]
   std::vector<bool> written_;                     // [node] its gradient
-  std::vector<bool> wanted_;                      // [node] its gradient
+  std::vector<Use> use_;                          // [node]
   std::vector<std::vector<WeightSlot>> weights_;  // [node][block]
   std::vector<std::vector<int64_t>> biases_;      // [node][block]
 };

@@ -37,7 +37,7 @@ struct ModelTask {
 
 struct ModelArgs {
   const ModelConfig& config;
-  std::vector<ModelTask> tasks;              // At least one, in configuration order.
+  std::vector<ModelTask> tasks;              // At least one, by name.
   std::vector<std::string> funnel;           // Task names; DatasetConfig.funnel, or all tasks.
   std::map<std::string, double> parameters;  // Declared ones, resolved.
 };
@@ -47,8 +47,8 @@ struct ModelInfo {
   std::string help;    // One line.
   std::string source;  // Paper.
   std::vector<ParameterSpec> parameters;
-  // Calls g.Head once for each task, in order. UsageError for a configuration that the model cannot
-  // be built from.
+  // Calls g.Head once for each task. UsageError for a configuration that the model cannot be built
+  // from.
   absl::Status (*build)(const ModelArgs& args, Graph& g);
 };
 
@@ -59,9 +59,11 @@ bool RegisterModel(ModelInfo info);
 #define PAGODA_REGISTER_MODEL(...) \
   static const bool registered_ [[maybe_unused]] = ::pagoda::RegisterModel(__VA_ARGS__)
 
-// The graph of config.model on config.dataset's tasks. UsageError: an unknown model or parameter,
-// no task, two tasks of one name, an unknown task in the funnel, widths out of range, or what the
-// model itself refuses. REQUIRES: input_width > 0.
+// The graph of config.model on config.dataset's tasks: their heads in configuration order, then
+// outputs. The model sees its tasks by name, so the order in which a configuration lists them
+// changes no bit. UsageError: an unknown model or parameter, no task, two tasks of one name, an
+// unknown task in the funnel, widths out of range, or what the model itself refuses.
+// REQUIRES: input_width > 0.
 absl::StatusOr<Graph> BuildModel(const Config& config, int input_width);
 
 }  // namespace pagoda

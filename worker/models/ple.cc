@@ -6,11 +6,7 @@
 // gave it, x^{k,0} = x^{s,0} = x:
 //   g^{k,j}(x) = w^{k,j}(g^{k,j-1}(x)) S^{k,j}(x),  w = softmax(W_g .),  y^k(x) = t^k(g^{k,N}(x)).
 // The last level has no shared gate: nothing reads it. The shared gate's columns are the tasks'
-// experts in order of the tasks' names, then the shared ones: so the order in which a configuration
-// lists its tasks changes no number.
-#include <algorithm>
-#include <numeric>
-
+// experts, tasks by name, then the shared ones.
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "worker/models/blocks.h"
@@ -31,14 +27,6 @@ absl::Status Check(const ModelArgs& args) {
                                    level.task_experts() + level.shared_experts(), 1));
   }
   return absl::OkStatus();
-}
-
-std::vector<int> TasksByName(const ModelArgs& args) {
-  std::vector<int> order(args.tasks.size());
-  std::iota(order.begin(), order.end(), 0);
-  std::sort(order.begin(), order.end(),
-            [&](int a, int b) { return args.tasks[a].name < args.tasks[b].name; });
-  return order;
 }
 
 // True if a level above `level` has shared experts, so that somebody reads the shared path.
@@ -70,8 +58,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
       x[k] = g.Mixture(w, {own[k], shared});
     }
     if (!NeedsSharedPath(c, j)) continue;
-    std::vector<ExpertGroup> all;
-    for (int k : TasksByName(args)) all.push_back(own[k]);
+    std::vector<ExpertGroup> all = own;
     all.push_back(shared);
     const Value w = Gate(args, g, at + "shared_gate", x_shared, tasks * m_k + m_s);
     x_shared = g.Mixture(w, all);

@@ -56,7 +56,8 @@ absl::Status CheckSizes(const ModelConfig& config) {
   return absl::OkStatus();
 }
 
-absl::Status ReadTasks(const Config& config, ModelArgs* args) {
+// Fills in tasks and funnel; returns the tasks' names in configuration order.
+absl::StatusOr<std::vector<std::string>> ReadTasks(const Config& config, ModelArgs* args) {
   std::vector<std::string> names;
   for (const TaskConfig& task : config.dataset().task()) {
     if (task.name().empty()) return UsageError("dataset: a task has no name");
@@ -68,15 +69,17 @@ absl::Status ReadTasks(const Config& config, ModelArgs* args) {
     args->tasks.push_back({task.name(), is_bce ? HeadKind::kProbability : HeadKind::kNumber});
   }
   if (names.empty()) return UsageError("dataset: it has no task; a model needs at least one");
+  std::sort(args->tasks.begin(), args->tasks.end(),
+            [](const ModelTask& a, const ModelTask& b) { return a.name < b.name; });
   args->funnel = names;
-  if (config.dataset().funnel().empty()) return absl::OkStatus();
+  if (config.dataset().funnel().empty()) return names;
   args->funnel.assign(config.dataset().funnel().begin(), config.dataset().funnel().end());
   for (const std::string& name : args->funnel) {
     if (std::find(names.begin(), names.end(), name) != names.end()) continue;
     return UsageError(
         absl::StrCat("dataset: funnel: \"", name, "\" is not a task", NearestHint(name, names)));
   }
-  return absl::OkStatus();
+  return names;
 }
 
 }  // namespace
@@ -100,13 +103,14 @@ absl::StatusOr<Graph> BuildModel(const Config& config, int input_width) {
   }
   RETURN_IF_ERROR(CheckSizes(model));
   ModelArgs args{.config = model, .tasks = {}, .funnel = {}, .parameters = {}};
-  RETURN_IF_ERROR(ReadTasks(config, &args));
+  ASSIGN_OR_RETURN(const std::vector<std::string> task_names, ReadTasks(config, &args));
   std::map<std::string, double> given;
   for (const Parameter& parameter : model.parameter()) given[parameter.name()] = parameter.value();
   ASSIGN_OR_RETURN(args.parameters, ResolveParameters(absl::StrCat("model ", model.name()),
                                                       it->second.parameters, given));
   Graph graph(input_width);
   RETURN_IF_ERROR(it->second.build(args, graph));
+  graph.OrderHeads(task_names);
   return graph;
 }
 

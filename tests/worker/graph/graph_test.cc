@@ -85,11 +85,11 @@ TEST(Plan, ArenaHoldsLiveBuffersApart) {
   g.Head("a", HeadKind::kNumber, g.Dense("out", x, 1));
   const Plan plan = MakePlan(g);
   int64_t total = 0;
-  for (const Buffer& a : plan.buffers) {
+  for (const ArenaBuffer& a : plan.buffers) {
     if (a.first_op < 0) continue;
     total += a.ld;
     EXPECT_LE(a.offset + a.ld, plan.arena_floats_per_row);
-    for (const Buffer& b : plan.buffers) {
+    for (const ArenaBuffer& b : plan.buffers) {
       if (&a == &b || b.first_op < 0) continue;
       if (a.last_op < b.first_op || b.last_op < a.first_op) continue;
       EXPECT_TRUE(a.offset + a.ld <= b.offset || b.offset + b.ld <= a.offset);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <map>
 #include <sstream>
 
 #include "tests/worker/graph/sample.h"
@@ -157,96 +158,198 @@ INSTANTIATE_TEST_SUITE_P(Models, EveryModel, testing::ValuesIn(ModelNames()),
                          [](const auto& info) { return info.param; });
 
 // ---------------------------------------------------------------------------------- identities
+//
+// Two models that the papers call equal must have the same bits: predictions, losses and every
+// gradient, the inputs' included, over 20 steps of plain SGD in which the inputs (embedding rows)
+// learn, too.
 
 using Renaming = std::vector<std::pair<std::string, std::string>>;
 
-// Predictions of `graph`; its parameters are those of a common dictionary by name, after the first
-// prefix that a renaming knows is replaced.
-Outcome RunByName(const Graph& graph, const Renaming& renaming) {
+// The name after the first prefix that the renaming knows is replaced.
+std::string Rename(const std::string& name, const Renaming& renaming) {
+  for (const auto& [from, to] : renaming) {
+    if (name.compare(0, from.size(), from) == 0) return to + name.substr(from.size());
+  }
+  return name;
+}
+
+struct History {
+  std::map<std::string, std::vector<float>> predictions;  // [head], all steps in turn
+  std::map<std::string, std::vector<double>> losses;      // [task], likewise
+  std::vector<float> dx;                                  // likewise
+  std::map<std::string, std::vector<float>> gradients;    // [parameter, renamed], likewise
+};
+
+// 300 rows: a full tile, and a short one.
+constexpr int kIdentityRows = 300, kIdentitySteps = 20;
+
+void Append(const std::vector<float>& values, std::vector<float>* all) {
+  all->insert(all->end(), values.begin(), values.end());
+}
+
+// Starting values are a common dictionary's, by renamed name.
+History Train(const Graph& graph, const Renaming& renaming = {}) {
   const auto program = MustCompile(graph);
+  const auto runner = program->NewRunner();
+  const float rate = 0.05f * kIdentityRows;  // The sample's weights are about 1 / rows.
   std::vector<float> packed;
   for (const ParameterView& view : program->parameters()) {
-    std::string name = view.name;
-    for (const auto& [from, to] : renaming) {
-      if (name.compare(0, from.size(), from) != 0) continue;
-      name = to + name.substr(from.size());
-      break;
-    }
-    for (double v : Uniform(name, view.rows * view.columns)) packed.push_back(0.5 * v);
+    const std::string name = Rename(view.name, renaming);
+    for (double v : Uniform(name, size_t(view.rows) * view.columns)) packed.push_back(0.5 * v);
   }
-  return RunFast(*program, MakeSample(graph, 97), packed);
+  std::vector<float> parameters = Spread(*program, packed), gradients(parameters.size());
+  Sample sample = MakeSample(graph, kIdentityRows);
+  std::vector<float> dx(sample.x.size());
+  std::vector<double> losses(sample.labels.size());
+  std::vector<std::vector<float>> predictions(graph.heads().size(),
+                                              std::vector<float>(kIdentityRows));
+  History history;
+  for (int step = 0; step < kIdentitySteps; ++step) {
+    RunArgs args = ArgsOf(sample, parameters.data());
+    args.gradients = gradients.data();
+    args.dx = dx.data();
+    args.losses = losses.data();
+    for (auto& of_head : predictions) args.predictions.push_back(of_head.data());
+    runner->Run(args);
+    size_t loss = 0;
+    for (size_t h = 0; h < predictions.size(); ++h) {
+      const Graph::HeadSpec& head = graph.heads()[h];
+      Append(predictions[h], &history.predictions[head.name]);
+      if (head.has_loss) history.losses[head.name].push_back(losses[loss++]);
+    }
+    Append(dx, &history.dx);
+    for (const ParameterView& view : program->parameters()) {
+      std::vector<float>& of_name = history.gradients[Rename(view.name, renaming)];
+      for (int r = 0; r < view.rows; ++r) {
+        const auto row = gradients.begin() + view.offset + r * view.stride;
+        of_name.insert(of_name.end(), row, row + view.columns);
+      }
+    }
+    for (size_t i = 0; i < parameters.size(); ++i)
+      parameters[i] -= rate / kIdentityRows * gradients[i];
+    for (size_t i = 0; i < dx.size(); ++i) sample.x[i] -= rate * dx[i];
+  }
+  return history;
+}
+
+// The same bits. Parameters that only `actual` has are gates over one expert: gradients of zeros.
+void ExpectSame(const History& actual, const History& expected) {
+  EXPECT_EQ(actual.predictions, expected.predictions);
+  EXPECT_EQ(actual.losses, expected.losses);
+  EXPECT_TRUE(actual.dx == expected.dx);
+  for (const auto& [name, gradient] : expected.gradients) {
+    ASSERT_TRUE(actual.gradients.contains(name)) << name;
+    EXPECT_TRUE(actual.gradients.at(name) == gradient) << name;
+    EXPECT_NE(gradient, std::vector<float>(gradient.size())) << name << " learns nothing";
+  }
+  for (const auto& [name, gradient] : actual.gradients) {
+    if (expected.gradients.contains(name)) continue;
+    EXPECT_THAT(name, HasSubstr("/gate/"));
+    EXPECT_EQ(gradient, std::vector<float>(gradient.size())) << name;
+  }
 }
 
 TEST(Identity, MmoeWithOneExpertIsSharedBottom) {
-  const std::vector<std::string> tasks = TaskNames(3);
-  Config mmoe = SmallConfig("mmoe", tasks), bottom = SmallConfig("shared_bottom", tasks);
-  mmoe.mutable_model()->set_experts(1);
-  *mmoe.mutable_model()->mutable_expert() = bottom.model().bottom();
-  const Outcome a = RunByName(MustBuild(mmoe), {{"experts/0/", "bottom/"}});
-  const Outcome b = RunByName(MustBuild(bottom), {});
-  EXPECT_EQ(a.predictions, b.predictions);
-  EXPECT_EQ(a.losses, b.losses);
-  // The towers' gradients meet in one product there and in a sum of mixtures here: the order of
-  // addition differs.
-  EXPECT_LE(Distance(a.dx, b.dx), 1e-6 * Norm(b.dx));
+  for (int tasks : {1, 3, 7}) {
+    Config mmoe = SmallConfig("mmoe", TaskNames(tasks));
+    Config bottom = SmallConfig("shared_bottom", TaskNames(tasks));
+    mmoe.mutable_model()->set_experts(1);
+    *mmoe.mutable_model()->mutable_expert() = bottom.model().bottom();
+    ExpectSame(Train(MustBuild(mmoe), {{"experts/0/", "bottom/"}}), Train(MustBuild(bottom)));
+  }
 }
 
 TEST(Identity, MoeWithOneTaskIsMmoe) {
-  const std::vector<std::string> tasks = {"a"};
-  const Outcome moe = RunByName(MustBuild(SmallConfig("moe", tasks)), {{"gate/", "a/gate/"}});
-  const Outcome mmoe = RunByName(MustBuild(SmallConfig("mmoe", tasks)), {});
-  EXPECT_EQ(moe.predictions, mmoe.predictions);
+  ExpectSame(Train(MustBuild(SmallConfig("moe", {"a"})), {{"gate/", "a/gate/"}}),
+             Train(MustBuild(SmallConfig("mmoe", {"a"}))));
 }
 
 TEST(Identity, CgcIsPleWithOneLevel) {
-  Config ple = SmallConfig("ple", TaskNames(3));
-  ple.mutable_model()->mutable_level()->RemoveLast();
-  const Outcome a = RunByName(MustBuild(ple), {});
-  const Outcome b = RunByName(MustBuild(SmallConfig("cgc", TaskNames(3))), {});
-  EXPECT_EQ(a.predictions, b.predictions);
-  EXPECT_EQ(a.gradients, b.gradients);
+  for (int tasks : {1, 3, 7}) {
+    Config ple = SmallConfig("ple", TaskNames(tasks));
+    ple.mutable_model()->mutable_level()->RemoveLast();
+    ExpectSame(Train(MustBuild(ple)), Train(MustBuild(SmallConfig("cgc", TaskNames(tasks)))));
+  }
 }
 
-TEST(Identity, PleWithOneLevelAndNoSharedExpertsIsIndependentNetworks) {
-  const std::vector<std::string> tasks = TaskNames(3);
-  Config ple = SmallConfig("ple", tasks), single = SmallConfig("single", tasks);
+// One level, `experts` own experts a task and no shared ones.
+Config PleWithoutSharing(const std::vector<std::string>& tasks, int experts) {
+  Config ple = SmallConfig("ple", tasks);
   ple.mutable_model()->mutable_level()->RemoveLast();
-  ple.mutable_model()->mutable_level(0)->set_task_experts(1);
+  ple.mutable_model()->mutable_level(0)->set_task_experts(experts);
   ple.mutable_model()->mutable_level(0)->set_shared_experts(0);
-  *ple.mutable_model()->mutable_expert() = single.model().bottom();
-  Renaming renaming;
-  for (const std::string& task : tasks) {
-    renaming.push_back({"level0/" + task + "/experts/0/", task + "/bottom/"});
-  }
-  EXPECT_EQ(RunByName(MustBuild(ple), renaming).predictions,
-            RunByName(MustBuild(single), {}).predictions);
+  return ple;
+}
 
-  // With two experts each, too, no task knows of the others.
-  ple.mutable_model()->mutable_level(0)->set_task_experts(2);
-  const Outcome together = RunByName(MustBuild(ple), {});
-  for (size_t k = 0; k < tasks.size(); ++k) {
-    Config alone = ple;
-    alone.mutable_dataset()->clear_task();
-    alone.mutable_dataset()->add_task()->set_name(tasks[k]);
-    const Outcome one = RunByName(MustBuild(alone), {});
-    EXPECT_TRUE(std::equal(one.predictions.begin(), one.predictions.end(),
-                           together.predictions.begin() + k * one.predictions.size()));
+TEST(Identity, PleWithOneLevelAndOneOwnExpertIsSingle) {
+  for (int tasks : {1, 3, 7}) {
+    const Config single = SmallConfig("single", TaskNames(tasks));
+    Config ple = PleWithoutSharing(TaskNames(tasks), 1);
+    *ple.mutable_model()->mutable_expert() = single.model().bottom();
+    Renaming renaming;
+    for (const std::string& task : TaskNames(tasks)) {
+      renaming.push_back({"level0/" + task + "/experts/0/", task + "/bottom/"});
+    }
+    ExpectSame(Train(MustBuild(ple), renaming), Train(MustBuild(single)));
   }
 }
 
-TEST(Identity, PermutingTasksPermutesPredictions) {
+// With several own experts each task's network is a mixture of experts of its own. The inputs' dx
+// is the sum of the networks': so each is trained beside the others on the same input.
+TEST(Identity, PleWithOneLevelAndNoSharedExpertsIsANetworkATask) {
+  for (int experts : {2, 3}) {
+    const std::vector<std::string> tasks = TaskNames(3);
+    const Config ple = PleWithoutSharing(tasks, experts);
+    Graph networks(11);
+    Renaming renaming;
+    for (const std::string& task : tasks) {
+      const auto& model = ple.model();
+      const ExpertGroup own =
+          networks.Experts(task + "/experts", networks.Input(), experts, model.expert(), RELU);
+      const Value gate = networks.Softmax(
+          networks.Dense(task + "/gate", networks.Input(), experts, IDENTITY, /*bias=*/false));
+      const Value h =
+          networks.Mlp(task + "/tower", networks.Mixture(gate, {own}), model.tower(), RELU);
+      networks.Head(task, HeadKind::kProbability, networks.Dense(task + "/tower/out", h, 1));
+      renaming.push_back({"level0/" + task + "/", task + "/"});
+    }
+    ExpectSame(Train(MustBuild(ple), renaming), Train(networks));
+  }
+}
+
+// No task knows of the others: what it computes alone it computes among them. (Not over several
+// steps: the inputs learn from all.)
+TEST(Identity, PleWithoutSharingKeepsTasksApart) {
+  const std::vector<std::string> tasks = TaskNames(3);
+  const History together = Train(MustBuild(PleWithoutSharing(tasks, 2)));
+  const auto first_step = [](const std::vector<float>& all) {
+    return std::vector<float>(all.begin(), all.begin() + all.size() / kIdentitySteps);
+  };
+  for (const std::string& task : tasks) {
+    const History alone = Train(MustBuild(PleWithoutSharing({task}, 2)));
+    EXPECT_EQ(first_step(alone.predictions.at(task)), first_step(together.predictions.at(task)));
+    for (const auto& [name, gradient] : alone.gradients) {
+      EXPECT_EQ(first_step(gradient), first_step(together.gradients.at(name))) << name;
+    }
+  }
+}
+
+TEST(Identity, PermutingTasksPermutesOutputs) {
   for (const std::string& model : ModelNames()) {
-    if (model == "esmm") continue;  // Its tasks have roles, by the funnel.
-    const Outcome abc = RunByName(MustBuild(SmallConfig(model, {"a", "b", "c"})), {});
-    const Outcome cab = RunByName(MustBuild(SmallConfig(model, {"c", "a", "b"})), {});
-    const size_t rows = abc.predictions.size() / 3;
-    const auto of = [&](const Outcome& o, int head) {
-      return std::vector<double>(o.predictions.begin() + head * rows,
-                                 o.predictions.begin() + (head + 1) * rows);
-    };
-    EXPECT_EQ(of(abc, 0), of(cab, 1)) << model;
-    EXPECT_EQ(of(abc, 1), of(cab, 2)) << model;
-    EXPECT_EQ(of(abc, 2), of(cab, 0)) << model;
+    const bool is_esmm = model == "esmm";  // Its tasks have roles, by the funnel.
+    Config one = SmallConfig(model, is_esmm ? TaskNames(2) : TaskNames(3)), other = one;
+    auto* tasks = other.mutable_dataset()->mutable_task();
+    std::rotate(tasks->pointer_begin(), tasks->pointer_begin() + 1, tasks->pointer_end());
+    if (is_esmm) {
+      for (Config* config : {&one, &other}) {
+        for (const std::string& task : TaskNames(2)) config->mutable_dataset()->add_funnel(task);
+      }
+    }
+    const Graph one_graph = MustBuild(one), other_graph = MustBuild(other);
+    EXPECT_EQ(one_graph.heads()[0].name, "task0") << model;
+    EXPECT_EQ(other_graph.heads()[0].name, "task1") << model;
+    SCOPED_TRACE(model);
+    ExpectSame(Train(other_graph), Train(one_graph));
   }
 }
 
@@ -261,10 +364,11 @@ TEST(Esmm, FunnelGivesTheRoles) {
   EXPECT_EQ(graph.heads()[1].kind, HeadKind::kProbability);
   EXPECT_EQ(graph.heads()[2].name, "pCVR");
   EXPECT_FALSE(graph.heads()[2].has_loss);
-  const Outcome o = RunByName(graph, {});
-  const size_t rows = o.predictions.size() / 3;
-  for (size_t r = 0; r < rows; ++r) {
-    EXPECT_NEAR(o.predictions[r], o.predictions[rows + r] * o.predictions[2 * rows + r], 1e-6);
+  const auto program = MustCompile(graph);
+  constexpr size_t kRows = 97;
+  const Outcome o = RunFast(*program, MakeSample(graph, kRows), StartingPoint(*program));
+  for (size_t r = 0; r < kRows; ++r) {
+    EXPECT_NEAR(o.predictions[r], o.predictions[kRows + r] * o.predictions[2 * kRows + r], 1e-6);
   }
 }
 
