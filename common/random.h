@@ -1,8 +1,8 @@
 // Counter-based random numbers: a draw is a pure function of (key, counter), so that no draw
 // depends on how many were taken before it, by whom or on which machine.
 //
-// Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3", SC
-// 2011.
+// Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3",
+// SC 2011.
 //
 // Thread-safe (pure functions).
 #ifndef PAGODA_COMMON_RANDOM_H_

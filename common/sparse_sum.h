@@ -1,10 +1,9 @@
 // Sums of sparse gradients: lists of (id, vector) added along a fixed tree.
 //
 // The gradients of one step come as one list a lane, or a worker's partial sum. They are added as a
-// perfect binary tree over the leaves:
-// ((l0 + l1) + (l2 + l3)) + ..., id by id; where an id is in one list only, its vector is taken as
-// it is, never added to zero. Workers that hold aligned subtrees and shards that finish the tree so
-// get the bits of one process that holds all leaves.
+// perfect binary tree over the leaves, ((l0 + l1) + (l2 + l3)) + ..., id by id; where an id is in
+// one list only, its vector is taken as it is, never added to zero. Workers that hold aligned
+// subtrees and shards that finish the tree so get the bits of one process that holds all leaves.
 //
 // Thread-safe (values).
 #ifndef PAGODA_COMMON_SPARSE_SUM_H_

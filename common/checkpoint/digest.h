@@ -3,8 +3,8 @@
 // rows   = sum modulo 2^128 over rows of XXH3-128(table name NUL | id u64-LE | row bytes)
 // digest = XXH3-128(kDigestVersion u64-LE | rows (high, low) | dense | state)
 // dense  = (name NUL | byte count u64-LE | bytes)* in name order: parameters and optimizer states
-// state  = step, epoch, epoch_step, best_score (f64), best_step, evaluations_without_better,
-// finished; 8 bytes each
+// state  = step | epoch | epoch_step | best_score (f64) | best_step | evaluations_without_better
+//          | finished; 8 bytes each
 //
 // The sum does not depend on the order of rows, so shards add theirs in any order. Not in it: run
 // epoch, client sequences, partition map, tier, paths.

@@ -1,8 +1,8 @@
 // Safetensors files: named tensors that Python's `safetensors` loads without copying.
 //
 // file = header length u64-LE | JSON header, padded with blanks to 8 bytes | the tensors' bytes
-// JSON = {"__metadata__": {text: text}, NAME: {"dtype": "F32", "shape": [..], "data_offsets":
-// [begin, end]}, ...}
+// JSON = {"__metadata__": {text: text},
+//         NAME: {"dtype": "F32", "shape": [..], "data_offsets": [begin, end]}, ...}
 //
 // Used for a checkpoint's dense file, for dumps and for --init.
 //

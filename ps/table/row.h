@@ -1,11 +1,16 @@
 // A row's bytes: what one id of one table is, in memory, in the store, in a checkpoint and in the
 // digest.
 //
-// row     = header weights state* padding
-// header  = updates u32 (pushes that touched it, saturating) | last_step u32 (of the last push,
-// modulo 2^32) weights = dim x f32 state   = of each optimizer of the table, in the table's order:
-// state_per_weight x dim x f32 padding = zeros up to a multiple of 8 bytes Row bytes are a function
-// of the pushes alone: residency (dirty, reference, pin) lives in the index slot.
+// row       = header weights state* padding
+// header    = updates last_step
+// updates   = u32                          pushes that touched the row, saturating
+// last_step = u32                          of the last push, modulo 2^32
+// weights   = f32 * dim
+// state     = f32 * state_per_weight * dim one an optimizer of the table, in the table's order
+// padding   = zeros to a multiple of 8 bytes
+//
+// Little-endian. Row bytes are a function of the pushes alone: residency (dirty, reference, pin)
+// lives in the index slot.
 //
 // Thread-safe (values).
 #ifndef PAGODA_PS_TABLE_ROW_H_

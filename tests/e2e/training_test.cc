@@ -1,5 +1,5 @@
-// Whole runs of the real programs on a small data set: every way to run gives the same bits, and so does a run that was killed,
-// asked to leave, or resumed with another number of shards.
+// Whole runs of the real programs on a small data set: every way to run gives the same bits, and so
+// does a run that was killed, asked to leave, or resumed with another number of shards.
 #include <signal.h>
 #include <unistd.h>
 
@@ -27,7 +27,8 @@ using Arguments = std::vector<std::string>;
 
 std::string Binary(const std::string& name) { return std::string(PAGODA_BIN_DIR) + "/" + name; }
 
-// Two tasks on a user, an item and a price; rows [first, first + count) of an endless file. With `flip` the labels are others.
+// Two tasks on a user, an item and a price; rows [first, first + count) of an endless file. With
+// `flip` the labels are others.
 std::string Rows(int first, int count, bool flip = false) {
   std::ostringstream out;
   for (int i = first; i < first + count; ++i) {

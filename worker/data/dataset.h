@@ -4,8 +4,8 @@
 // split (worker/data/record.h): fixed-width records that every rank maps into memory. So any record
 // can be had by number, which is what a keyed permutation of all records needs, and a restart does
 // not parse again. The folder's name holds a fingerprint of the configuration and of the sources'
-// contents; of a pipe it holds the command only, so that a run which is resumed keeps the records it
-// started with.
+// contents; of a pipe it holds the command only, so that a run which is resumed keeps the records
+// it started with.
 //
 // Thread-safe after Open (const).
 #ifndef PAGODA_WORKER_DATA_DATASET_H_

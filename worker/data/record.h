@@ -1,13 +1,13 @@
 // Records: examples as fixed-width rows of bytes, in files that every rank maps into memory.
 //
-// folder  = CACHE_DIR/NAME-FINGERPRINT/   written as ….tmp and renamed, so that it is whole or not
-// there files   = SPLIT.records SPLIT.lists (SPLIT = train | valid | test), summary records =
-// record*                       record number n stands at n * RecordLayout::bytes record  = id u64
-// * ids | (begin u64, count u64) * lists | number f32 * numbers | label f32 * tasks |
-//           weight f32 * tasks | zeros to a multiple of 8
-// lists   = id u64 *                      a record's list is ids [begin, begin + count) of this
-// file summary = "pagoda-records 1\n" "rows" train valid test "\n" "bad_rows" n "\n" "positives"
-// n... "\n"
+// folder  = CACHE_DIR/NAME-FINGERPRINT/    written as ....tmp and renamed: whole, or not there
+// files   = SPLIT.records SPLIT.lists summary             SPLIT = train | valid | test
+// records = record*                        record n stands at byte n * RecordLayout::bytes
+// record  = id u64 * ids | (begin u64, count u64) * lists | number f32 * numbers
+//           | label f32 * tasks | weight f32 * tasks | zeros to a multiple of 8 bytes
+// lists   = id u64 *                       a record's list is ids [begin, begin + count) of these
+// summary = "pagoda-records 1\n"
+//           "rows" train valid test "\n" "bad_rows" n "\n" "positives" n... "\n"
 //
 // All little-endian. A record is one row, not one column, since a shuffled epoch reads records at
 // random: one record is a handful of neighbouring cache lines. Ids are stored ids (salted). Numbers

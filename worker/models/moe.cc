@@ -1,8 +1,8 @@
 // One-gate mixture of experts (OMoE): all tasks read one mixture.
 //
 // Ma et al., "Modeling Task Relationships in Multi-task Learning with Multi-gate
-// Mixture-of-Experts", KDD 2018, eq. (5): y = sum over i of g(x)_i f_i(x), f_i the experts,
-// g(x) = softmax(W_g x); then y_k = h_k(y).
+// Mixture-of-Experts", KDD 2018, eq. (5): n experts f_i under one gate g,
+//   y_k = h_k(y),  y = sum over i of g(x)_i f_i(x),  g(x) = softmax(W_g x).
 #include "common/errors.h"
 #include "worker/models/blocks.h"
 

@@ -251,7 +251,8 @@ TEST(SplitTest, ByRowHashColumnAndTime) {
     EXPECT_NEAR(train, 630, by == SplitConfig::TIME ? 0 : 70);
     EXPECT_NEAR(test, 180, by == SplitConfig::TIME ? 0 : 60);
     if (by == SplitConfig::TIME) {
-      // The time falls with the user's number: the last users are the oldest rows, still in file order.
+      // The time falls with the user's number: the last users are the oldest rows, still in file
+      // order.
       EXPECT_EQ(FillAll(**dataset, TRAIN).ids[0].ids[0], SaltId(1, 270));
       EXPECT_EQ(FillAll(**dataset, TEST).ids[0].ids[0], SaltId(1, 0));
       EXPECT_EQ(FillAll(**dataset, TEST).ids[2].ids[5], SaltId(3, 1));

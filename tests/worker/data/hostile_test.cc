@@ -1,4 +1,4 @@
-// Input that is not what it claims to be (faults.md, F14, F15): which rows are refused, where and why.
+// Input that is not what it claims to be: which rows are refused, where and why.
 #include <string>
 #include <utility>
 #include <vector>

@@ -48,8 +48,8 @@ TEST(PermutationTest, OfEverySize) {
   }
 }
 
-// Each value stands at each place about equally often: 6,000 keys over 6 x 6 cells of mean 1,000, whose standard
-// deviation is below sqrt(1000) = 32; five of them.
+// Each value stands at each place about equally often: 6,000 keys over 6 x 6 cells of mean 1,000,
+// whose standard deviation is below sqrt(1000) = 32; five of them.
 TEST(PermutationTest, PlacesAreUniformOverKeys) {
   constexpr int kN = 6;
   int count[kN][kN] = {};
