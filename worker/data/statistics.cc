@@ -34,16 +34,47 @@ void Range(const std::vector<double>& values, FeatureStatistics* out) {
   out->set_maximum(*most);
 }
 
-// Boundary k of B is the value at rank k n / B; equal ones, and those that cut nothing off, are
-// left out.
-void Boundaries(int buckets, std::vector<double> values, FeatureStatistics* out) {
-  if (values.empty()) return;
+struct DistinctValue {
+  double value;
+  int64_t rows;
+};
+
+std::vector<DistinctValue> CountDistinct(std::vector<double> values) {
   std::sort(values.begin(), values.end());
-  double last = values.front();
-  for (int k = 1; k < buckets; ++k) {
-    const double boundary = values[static_cast<size_t>(k) * values.size() / buckets];
-    if (boundary > last) out->add_boundary(boundary);
-    last = boundary;
+  std::vector<DistinctValue> distinct;
+  for (const double x : values) {
+    if (distinct.empty() || distinct.back().value != x) distinct.push_back({x, 0});
+    ++distinct.back().rows;
+  }
+  return distinct;
+}
+
+// Greedy equal-frequency cuts (LightGBM's GreedyFindBin: Ke et al., NIPS 2017). Plain quantiles waste buckets on
+// columns such as capital gains, 96 % of which are 0: of 32 cuts 31 would coincide. So a value that fills a
+// bucket alone gets one, and the other values share the buckets that are left, evenly.
+void Boundaries(int buckets, std::vector<double> values, FeatureStatistics* out) {
+  int64_t rows_left = static_cast<int64_t>(values.size());
+  const double even_share = static_cast<double>(rows_left) / buckets;
+  const std::vector<DistinctValue> distinct = CountDistinct(std::move(values));
+  const auto is_heavy = [&](size_t i) { return distinct[i].rows >= even_share; };
+  int buckets_left = buckets;
+  for (size_t i = 0; i < distinct.size(); ++i) {
+    if (!is_heavy(i)) continue;
+    rows_left -= distinct[i].rows;
+    --buckets_left;
+  }
+  int64_t filled = 0;  // Rows of the open bucket.
+  for (size_t i = 0; i + 1 < distinct.size() && out->boundary_size() + 1 < buckets; ++i) {
+    filled += distinct[i].rows;
+    if (!is_heavy(i)) rows_left -= distinct[i].rows;
+    // What the open bucket and those after it have to hold, each.
+    const double share = static_cast<double>(rows_left + filled) / std::max(1, buckets_left);
+    const bool all_fit = distinct.size() <= static_cast<size_t>(buckets);
+    const bool closes_before_heavy = is_heavy(i + 1) && filled >= share / 2;
+    if (!all_fit && !is_heavy(i) && filled < share && !closes_before_heavy) continue;
+    out->add_boundary(distinct[i + 1].value);
+    if (!is_heavy(i)) --buckets_left;
+    filled = 0;
   }
 }
 
