@@ -15,10 +15,17 @@ namespace pagoda {
 namespace {
 
 constexpr size_t kHugePageBytes = size_t{2} << 20;
-constexpr size_t kChunkBytes = size_t{16} << 20;  // Eight huge pages: little is lost at its ends.
+constexpr size_t kChunkBytes = size_t{16} << 20;
+// Of addresses; memory is given page by page, so that a chunk's end costs nothing before it is used.
+constexpr size_t kMostChunkBytes = size_t{256} << 20;
 
+// log2 of rows a chunk: whole huge pages where that is possible, or else its end would be small
+// ones (1 MiB of 9 with rows of 72 bytes).
 int ChunkShift(size_t row_bytes) {
-  return std::bit_width(std::max<size_t>(1, kChunkBytes / row_bytes)) - 1;
+  const int at_least = std::bit_width(std::max<size_t>(1, kChunkBytes / row_bytes)) - 1;
+  const int whole = std::countr_zero(kHugePageBytes) - std::countr_zero(row_bytes);
+  const bool fits = whole <= at_least || row_bytes << whole <= kMostChunkBytes;
+  return fits ? std::max(at_least, whole) : at_least;
 }
 
 }  // namespace
@@ -35,8 +42,9 @@ void MemoryBudget::Raise(uint64_t more_bytes) {
   limit_bytes = need_bytes;
 }
 
-absl::StatusOr<Mapping> Mapping::Make(size_t bytes, bool huge_pages) {
+absl::StatusOr<Mapping> Mapping::Make(size_t bytes, size_t small_bytes) {
   // Huge pages want an aligned start: map one page more and give the ends back.
+  const bool huge_pages = small_bytes < bytes;
   const size_t slack = huge_pages ? kHugePageBytes : 0;
   void* mapped =
       mmap(nullptr, bytes + slack, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -52,7 +60,8 @@ absl::StatusOr<Mapping> Mapping::Make(size_t bytes, bool huge_pages) {
     if (head > 0) munmap(begin, head);
     if (end < bytes + slack) munmap(begin + end, bytes + slack - end);
     begin += head;
-    madvise(begin, bytes, MADV_HUGEPAGE);  // Advice: where it is refused, small pages work too.
+    // Advice: where it is refused, small pages work too.
+    madvise(begin + small_bytes, bytes - small_bytes, MADV_HUGEPAGE);
   }
   Mapping mapping;
   mapping.data_ = begin;
@@ -88,8 +97,8 @@ absl::StatusOr<uint32_t> RowMemory::Allocate() {
     return MemoryError("a shard's table has 2^32 - 1 rows in memory; use more shards");
   }
   if ((end_ >> chunk_shift_) == chunks_.size()) {
-    ASSIGN_OR_RETURN(Mapping chunk,
-                     Mapping::Make(row_bytes_ << chunk_shift_, /*huge_pages=*/!chunks_.empty()));
+    const size_t small_bytes = chunks_.empty() ? kHugePageBytes : 0;
+    ASSIGN_OR_RETURN(Mapping chunk, Mapping::Make(row_bytes_ << chunk_shift_, small_bytes));
     chunks_.push_back(std::move(chunk));
   }
   return end_++;

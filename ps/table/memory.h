@@ -2,7 +2,7 @@
 // equal rows.
 //
 // A row is named by its number; rows never move, so a pointer to one is good until it is freed. The
-// first chunk uses ordinary pages (a small table should not cost 2 MiB); later ones ask for huge
+// first 2 MiB use ordinary pages (a small table should not cost 2 MiB); all the rest asks for huge
 // pages, which a random walk needs: 13M rows/s with 4 KiB pages, 42M with 2 MiB (design.md, section
 // 10).
 //
@@ -37,8 +37,9 @@ struct MemoryBudget {
 class Mapping {
  public:
   Mapping() = default;
-  // MemoryError when the kernel has none.
-  static absl::StatusOr<Mapping> Make(size_t bytes, bool huge_pages);
+  // Huge pages but for the first small_bytes (a multiple of 2 MiB, or all). MemoryError when the
+  // kernel has none.
+  static absl::StatusOr<Mapping> Make(size_t bytes, size_t small_bytes);
   Mapping(Mapping&& other) noexcept;
   Mapping& operator=(Mapping&& other) noexcept;
   ~Mapping();

@@ -18,7 +18,8 @@ SlotIndex::SlotIndex(PartitionRange partitions)
 
 absl::StatusOr<Mapping> SlotIndex::Replace(size_t capacity) {
   const size_t bytes = capacity * sizeof(Slot);
-  ASSIGN_OR_RETURN(Mapping fresh, Mapping::Make(bytes, /*huge_pages=*/bytes >= (size_t{2} << 20)));
+  const size_t small_bytes = bytes < (size_t{2} << 20) ? bytes : 0;
+  ASSIGN_OR_RETURN(Mapping fresh, Mapping::Make(bytes, small_bytes));
   std::swap(memory_, fresh);
   slots_ = reinterpret_cast<Slot*>(memory_.data());
   capacity_ = capacity;
