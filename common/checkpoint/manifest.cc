@@ -1,5 +1,6 @@
 #include "common/checkpoint/manifest.h"
 
+#include <fcntl.h>
 #include <google/protobuf/io/tokenizer.h>
 #include <google/protobuf/text_format.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@ namespace {
 constexpr char kManifestName[] = "manifest.textproto";
 constexpr absl::string_view kTrailerPrefix = "# xxh3 ";
 constexpr absl::string_view kUnfinished = ".tmp";
+constexpr absl::string_view kMovedAside = ".old.tmp";
 
 std::string NameOfStep(int64_t step) { return absl::StrFormat("step-%012d", step); }
 
@@ -110,6 +112,25 @@ absl::Status Rename(const std::string& from, const std::string& to) {
   return ErrnoError(errno, absl::StrCat("rename ", from, " to"), to);
 }
 
+// Puts the directory `from` in the place of `to`, which exists; `from` is gone, or unfinished, then.
+absl::Status Replace(const std::string& from, const std::string& to) {
+  // At once, so that a process that dies leaves the one or the other under the name.
+  if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
+    RETURN_IF_ERROR(SyncFile(DirectoryOf(to)));
+    return RemoveTree(from);
+  }
+  if (errno != EINVAL && errno != ENOSYS) {
+    return ErrnoError(errno, absl::StrCat("exchange ", from, " for"), to);
+  }
+  // A file system that cannot (NFS): RemoveUnfinished mends a death between the two renames.
+  const std::string aside = absl::StrCat(to, kMovedAside);
+  RETURN_IF_ERROR(RemoveTree(aside));
+  RETURN_IF_ERROR(Rename(to, aside));
+  RETURN_IF_ERROR(Rename(from, to));
+  RETURN_IF_ERROR(SyncFile(DirectoryOf(to)));
+  return RemoveTree(aside);
+}
+
 // Renamed first: a process that dies in between leaves no half checkpoint under a committed name.
 absl::Status RemoveCommitted(const std::string& path) {
   const std::string unfinished = absl::StrCat(path, kUnfinished);
@@ -150,12 +171,12 @@ absl::StatusOr<std::string> CommitCheckpoint(const std::string& temporary_dir,
                                       absl::StrCat(text, Trailer(text))));
   RETURN_IF_ERROR(SyncFile(temporary_dir));
   const std::string path(committed);
-  // A resumed run may write the step again that an earlier start wrote.
-  if (FileExists(path)) RETURN_IF_ERROR(RemoveTree(absl::StrCat(path, ".old", kUnfinished)));
-  if (FileExists(path)) RETURN_IF_ERROR(Rename(path, absl::StrCat(path, ".old", kUnfinished)));
-  RETURN_IF_ERROR(Rename(temporary_dir, path));
-  RETURN_IF_ERROR(SyncFile(DirectoryOf(path)));
-  RETURN_IF_ERROR(RemoveTree(absl::StrCat(path, ".old", kUnfinished)));
+  if (FileExists(path)) {  // A resumed run may write the step again that an earlier start wrote.
+    RETURN_IF_ERROR(Replace(temporary_dir, path));
+  } else {
+    RETURN_IF_ERROR(Rename(temporary_dir, path));
+    RETURN_IF_ERROR(SyncFile(DirectoryOf(path)));
+  }
   return path;
 }
 
@@ -221,8 +242,12 @@ absl::Status RemoveUnfinished(const std::string& checkpoints_dir) {
   if (!FileExists(checkpoints_dir)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::vector<std::string> names, ListDirectory(checkpoints_dir));
   for (const std::string& name : names) {
-    if (absl::EndsWith(name, kUnfinished)) {
-      RETURN_IF_ERROR(RemoveTree(JoinPath(checkpoints_dir, name)));
+    const std::string path = JoinPath(checkpoints_dir, name);
+    absl::string_view committed = path;
+    if (absl::ConsumeSuffix(&committed, kMovedAside) && !FileExists(std::string(committed))) {
+      RETURN_IF_ERROR(Rename(path, std::string(committed)));
+    } else if (absl::EndsWith(name, kUnfinished)) {
+      RETURN_IF_ERROR(RemoveTree(path));
     }
   }
   return absl::OkStatus();

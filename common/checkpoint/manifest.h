@@ -1,12 +1,13 @@
 // The manifest of a checkpoint (grammar: proto/checkpoint.proto), and the directory that holds
 // checkpoints.
 //
-// RUN_DIR/checkpoints/step-000000001170/   committed
-// RUN_DIR/checkpoints/step-000000001170.tmp/   being written; removed by the next start
-// RUN_DIR/checkpoints/best -> step-...     symbolic link, replaced atomically
+// RUN_DIR/checkpoints/step-000000001170/          committed
+// RUN_DIR/checkpoints/step-000000001170.tmp/      being written; removed by RemoveUnfinished
+// RUN_DIR/checkpoints/step-000000001170.old.tmp/  being replaced, where that takes two renames
+// RUN_DIR/checkpoints/best -> step-...            symbolic link, replaced atomically
 //
 // Commit: all files written and fsynced into the .tmp directory, the manifest last, the directory
-// fsynced, then renamed.
+// fsynced, then renamed, or exchanged for the directory that had the name.
 //
 // Thread-safe (functions over files); one process writes.
 #ifndef PAGODA_COMMON_CHECKPOINT_MANIFEST_H_
@@ -27,7 +28,8 @@ inline constexpr uint32_t kCheckpointVersion = 1;
 // Creates checkpoints_dir/step-N.tmp (emptied if it is there) and returns its path.
 absl::StatusOr<std::string> BeginCheckpoint(const std::string& checkpoints_dir, int64_t step);
 
-// Writes the manifest into `temporary_dir`, syncs, renames; returns the committed path.
+// Writes the manifest into `temporary_dir`, syncs, renames; returns the committed path. A committed
+// step of that number is replaced; whenever the process dies, one of the two is whole.
 absl::StatusOr<std::string> CommitCheckpoint(const std::string& temporary_dir,
                                              const Manifest& manifest);
 
@@ -40,8 +42,8 @@ absl::Status VerifyFiles(const std::string& checkpoint_dir, const Manifest& mani
 struct FoundCheckpoint {
   std::string path;
   Manifest manifest;
-  std::vector<std::string>
-      skipped;  // Newer ones that did not verify, with the reason, for a warning.
+  // Newer ones that did not verify, with the reason, for a warning.
+  std::vector<std::string> skipped;
 };
 // The newest committed checkpoint whose files all verify. NotFound when there is none at all;
 // DataError when there are some and none verifies: to start afresh then is for a person to decide.
@@ -50,7 +52,8 @@ absl::StatusOr<FoundCheckpoint> FindNewest(const std::string& checkpoints_dir);
 // Points checkpoints_dir/best at step N's directory.
 absl::Status MarkBest(const std::string& checkpoints_dir, int64_t step);
 
-// Removes what a start that died left unfinished (*.tmp).
+// Removes what a start that died left unfinished (*.tmp), and puts back a committed checkpoint that
+// it had moved aside to replace it. REQUIRES: nobody writes there; call it before FindNewest.
 absl::Status RemoveUnfinished(const std::string& checkpoints_dir);
 
 // Removes all but the newest `keep` (at least one) and the best.

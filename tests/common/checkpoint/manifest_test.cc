@@ -108,9 +108,28 @@ TEST_F(ManifestTest, AFileOutsideTheCheckpointIsRefused) {
 }
 
 TEST_F(ManifestTest, SameStepAgainReplaces) {
-  CommitSome(dir_, 10);
   const std::string path = CommitSome(dir_, 10);
+  WriteCarelessly(path + "/of-the-first", "");
+  EXPECT_EQ(CommitSome(dir_, 10), path);
   EXPECT_EQ(FindNewest(dir_)->path, path);
+  EXPECT_FALSE(FileExists(path + "/of-the-first"));
+  EXPECT_THAT(*ListDirectory(dir_), ElementsAre("step-000000000010"));
+}
+
+TEST_F(ManifestTest, DeathWhileReplacingLosesNothing) {
+  const std::string path = CommitSome(dir_, 10);
+  // After the exchange: the old one has the unfinished name.
+  std::filesystem::copy(path, path + ".tmp", std::filesystem::copy_options::recursive);
+  ASSERT_TRUE(RemoveUnfinished(dir_).ok());
+  EXPECT_THAT(*ListDirectory(dir_), ElementsAre("step-000000000010"));
+  // Between the two renames: the new one is not trusted, the old one is put back.
+  std::filesystem::rename(path, path + ".old.tmp");
+  std::filesystem::create_directory(path + ".tmp");
+  ASSERT_TRUE(RemoveUnfinished(dir_).ok());
+  EXPECT_EQ(FindNewest(dir_)->path, path);
+  // After them.
+  std::filesystem::copy(path, path + ".old.tmp", std::filesystem::copy_options::recursive);
+  ASSERT_TRUE(RemoveUnfinished(dir_).ok());
   EXPECT_THAT(*ListDirectory(dir_), ElementsAre("step-000000000010"));
 }
 
