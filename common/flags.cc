@@ -194,7 +194,10 @@ std::string HelpText(const std::string& usage, const std::vector<FlagSpec>& flag
   std::string text = absl::StrCat(absl::StripTrailingAsciiWhitespace(usage), "\n\n");
   for (const FlagSpec& flag : flags) {
     std::string help = flag.help;
-    if (!flag.default_value.empty()) absl::StrAppend(&help, " (default ", flag.default_value, ")");
+    // A flag that is off, empty or says itself what it defaults to needs no second word.
+    const bool says_it = flag.default_value.empty() || flag.default_value == "false" ||
+                         absl::StrContains(help, "(default");
+    if (!says_it) absl::StrAppend(&help, " (default ", flag.default_value, ")");
     std::string start = Usage(flag);
     for (const std::string& line : Wrapped(help, kHelpColumns - column)) {
       // A name that reaches into the help's column has its line for itself.
