@@ -10,9 +10,9 @@
 // values are a function of (seed, name) alone, so that no draw depends on what else is in the
 // model.
 //
-// To add a node kind: its shape rule here, its plain form in reference.cc, its fast kernel in
-// kernels.cc, its place in the plan in plan.cc; the tests find it by NodeKind: numeric gradient,
-// fast against reference.
+// To add a node kind: its shape rule here, its plain form in reference.cc, its operations in plan.h
+// and plan.cc (their slots in arena.cc), its fast kernel in kernels.cc, called by runner.cc; the
+// tests find it by NodeKind: numeric gradient, fast against reference.
 //
 // **Needs external lock.**
 #ifndef PAGODA_WORKER_GRAPH_GRAPH_H_

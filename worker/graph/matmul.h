@@ -35,7 +35,8 @@ class MatMul {
   virtual size_t scratch_bytes() const = 0;
 };
 
-// A product with its argument handles: calling it allocates nothing of ours.
+// A product with its argument handles: calling it allocates nothing of ours. oneDNN itself makes
+// about five small objects a call (65 in 12 calls, counted by the tests' operator new).
 class MatMulCall {
  public:
   explicit MatMulCall(std::shared_ptr<const MatMul> product);

@@ -7,12 +7,10 @@
 #include <tuple>
 #include <utility>
 
+#include "worker/graph/arena.h"
+
 namespace pagoda {
 namespace {
-
-constexpr int kLineFloats = 16;  // 64 bytes: a cache line and an AVX-512 register.
-
-int64_t RoundUp(int64_t n, int64_t multiple) { return (n + multiple - 1) / multiple * multiple; }
 
 // Rows that lie a multiple of 1 KiB apart fall into few of the 64 sets of L1; one more line each
 // spreads them.
@@ -58,7 +56,7 @@ class Planner {
     PlanForward();
     PlanHeads();
     PlanBackward();
-    PlaceArena();
+    PlaceArena(&plan_);
   }
 
   Plan Take() { return std::move(plan_); }
@@ -420,73 +418,6 @@ class Planner {
       op.accumulate_expert.insert(op.accumulate_expert.end(), count, MarkWritten(group));
     }
     plan_.backward.push_back(std::move(op));
-  }
-
-  void Touch(Slot slot, int op) {
-    if (slot.buffer < 0) return;
-    ArenaBuffer& buffer = plan_.buffers[slot.buffer];
-    if (buffer.first_op < 0) buffer.first_op = op;
-    buffer.last_op = op;
-  }
-
-  void TouchAll(const Op& op, int index) {
-    const auto touch = [&](auto... slots) { (Touch(slots, index), ...); };
-    if (const auto* p = std::get_if<ProductOp>(&op)) touch(p->x, p->y);
-    if (const auto* p = std::get_if<ActivationOp>(&op)) touch(p->y);
-    if (const auto* p = std::get_if<ActivationGradientOp>(&op)) touch(p->y, p->dy);
-    if (const auto* p = std::get_if<SoftmaxOp>(&op)) touch(p->x, p->y);
-    if (const auto* p = std::get_if<SoftmaxGradientOp>(&op)) touch(p->y, p->dy, p->dx);
-    if (const auto* p = std::get_if<HeadOp>(&op)) touch(p->x, p->y, p->dx, p->dy);
-    if (const auto* p = std::get_if<ZeroOp>(&op)) touch(p->x);
-    if (const auto* p = std::get_if<MixtureOp>(&op)) {
-      touch(p->gate, p->y);
-      for (Slot expert : p->experts) touch(expert);
-    }
-    if (const auto* p = std::get_if<MixtureGradientOp>(&op)) {
-      touch(p->gate, p->dgate, p->dy);
-      for (Slot expert : p->experts) touch(expert);
-      for (Slot expert : p->dexperts) touch(expert);
-    }
-  }
-
-  // First fit, buffers in order of birth: of those alive at the same time none overlaps.
-  void PlaceArena() {
-    int index = 0;
-    for (const Op& op : plan_.forward) TouchAll(op, index++);
-    for (const Op& op : plan_.backward) TouchAll(op, index++);
-    // x is read by the last weight gradient at the latest, dx handed back after the last operation.
-    for (int b : {kInputBuffer, kInputGradientBuffer}) {
-      plan_.buffers[b].first_op = 0;
-      plan_.buffers[b].last_op = index;
-    }
-    std::vector<ArenaBuffer*> by_birth;
-    for (ArenaBuffer& buffer : plan_.buffers) {
-      if (buffer.first_op >= 0) by_birth.push_back(&buffer);
-    }
-    std::stable_sort(
-        by_birth.begin(), by_birth.end(),
-        [](const ArenaBuffer* a, const ArenaBuffer* b) { return a->first_op < b->first_op; });
-    for (size_t i = 0; i < by_birth.size(); ++i) {
-      PlaceBuffer(by_birth[i], absl::MakeConstSpan(by_birth.data(), i));
-    }
-  }
-
-  void PlaceBuffer(ArenaBuffer* buffer, absl::Span<ArenaBuffer* const> placed) {
-    std::vector<std::pair<int64_t, int64_t>> taken;  // [begin, end)
-    for (const ArenaBuffer* other : placed) {
-      if (other->last_op >= buffer->first_op) {
-        taken.emplace_back(other->offset, other->offset + RoundUp(other->ld, kLineFloats));
-      }
-    }
-    std::sort(taken.begin(), taken.end());
-    int64_t offset = 0;
-    for (const auto& [begin, end] : taken) {
-      if (begin - offset >= buffer->ld) break;
-      offset = std::max(offset, end);
-    }
-    buffer->offset = offset;
-    plan_.arena_floats_per_row =
-        std::max(plan_.arena_floats_per_row, offset + RoundUp(buffer->ld, kLineFloats));
   }
 
   const Graph& graph_;

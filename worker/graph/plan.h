@@ -36,7 +36,7 @@ struct Slot {
 struct ArenaBuffer {
   int ld = 0;           // Floats from one row to the next.
   int64_t offset = -1;  // In the arena, floats per row; -1: never used.
-  int first_op = -1;    // Life, in operations of forward ++ backward.
+  int first_op = -1;    // Life, in operations of forward ++ backward; -1: never used.
   int last_op = -1;
 };
 
