@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -59,9 +60,14 @@ absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(const DatasetConfig& 
 
 absl::StatusOr<std::vector<SourceStamp>> StampSources(const std::vector<ResolvedSource>& sources) {
   std::vector<SourceStamp> stamps;
+  std::map<std::string, SourceStamp> known;  // By path: a file of several sources is summed once.
   for (const ResolvedSource& source : sources) {
     for (size_t i = 0; i < source.paths.size(); ++i) {
-      SourceStamp stamp;
+      SourceStamp& stamp = known[source.paths[i]];
+      if (!stamp.path().empty()) {
+        stamps.push_back(stamp);
+        continue;
+      }
       stamp.set_path(source.names[i]);
       if (!source.paths[i].empty() && !IsPipe(source.paths[i])) {
         ASSIGN_OR_RETURN(const uint64_t bytes, FileSize(source.paths[i]));
@@ -69,7 +75,7 @@ absl::StatusOr<std::vector<SourceStamp>> StampSources(const std::vector<Resolved
         stamp.set_bytes(bytes);
         stamp.set_checksum(checksum);
       }
-      stamps.push_back(std::move(stamp));
+      stamps.push_back(stamp);
     }
   }
   return stamps;

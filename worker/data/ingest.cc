@@ -11,6 +11,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/types/span.h"
 #include "common/config.h"
 #include "common/errors.h"
 #include "common/hash.h"
@@ -37,7 +38,11 @@ class Ingester {
       ASSIGN_OR_RETURN(writers_[split],
                        RecordWriter::Create(options_.layout, options_.folder, SplitName(split)));
     }
-    for (const ResolvedSource& source : sources) RETURN_IF_ERROR(ReadSource(source));
+    for (size_t begin = 0, end; begin < sources.size(); begin = end) {
+      end = begin + 1;
+      while (end < sources.size() && sources[end].paths == sources[begin].paths) ++end;
+      RETURN_IF_ERROR(ReadSources(absl::MakeConstSpan(&sources[begin], end - begin)));
+    }
     if (undecided_ != nullptr) RETURN_IF_ERROR(DecideByTime());
     for (size_t i = 0; i < kSplits.size(); ++i) {
       RETURN_IF_ERROR(writers_[kSplits[i]]->Close());
@@ -54,20 +59,27 @@ class Ingester {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
 
-  absl::Status ReadSource(const ResolvedSource& source) {
+  static int64_t EndRow(const ResolvedSource& source) {
+    return source.config.has_end_row() ? source.config.end_row()
+                                       : std::numeric_limits<int64_t>::max();
+  }
+
+  // Sources of the same files, such as one half of a file that validates and one that tests: the
+  // files are read once, and each row goes to every source whose range it is in.
+  absl::Status ReadSources(absl::Span<const ResolvedSource> sources) {
     source_row_ = 0;
-    for (size_t i = 0; i < source.paths.size(); ++i) {
-      RETURN_IF_ERROR(ReadFile(source.config, source.names[i], source.paths[i]));
+    int64_t end_row = 0;
+    for (const ResolvedSource& source : sources) end_row = std::max(end_row, EndRow(source));
+    for (size_t i = 0; i < sources[0].paths.size() && source_row_ < end_row; ++i) {
+      RETURN_IF_ERROR(ReadFile(sources, static_cast<int>(i), end_row));
     }
     return absl::OkStatus();
   }
 
-  absl::Status ReadFile(const SourceConfig& source, const std::string& name,
-                        const std::string& path) {
-    const int64_t end_row =
-        source.has_end_row() ? source.end_row() : std::numeric_limits<int64_t>::max();
-    if (source_row_ >= end_row) return absl::OkStatus();
-    name_ = name;
+  // The sources' i-th file, up to the sources' row end_row.
+  absl::Status ReadFile(absl::Span<const ResolvedSource> sources, int i, int64_t end_row) {
+    const std::string& path = sources[0].paths[i];
+    name_ = sources[0].names[i];
     ASSIGN_OR_RETURN(std::unique_ptr<RowReader> reader, format_->open(config_, path));
     RETURN_IF_ERROR(BindColumns(reader->columns()));
     const RowEncoder& encoder = *encoder_;
@@ -76,9 +88,11 @@ class Ingester {
       absl::StatusOr<bool> more = reader->Next(&row);
       if (!more.ok()) return WithContext(more.status(), name_);
       if (!*more) break;
-      const int64_t number = row_number_++;
-      if (source_row_++ < source.first_row()) continue;
-      RETURN_IF_ERROR(TakeRow(source, encoder, number, &row));
+      const int64_t number = row_number_++, source_row = source_row_++;
+      for (const ResolvedSource& source : sources) {
+        if (source_row < source.config.first_row() || source_row >= EndRow(source)) continue;
+        RETURN_IF_ERROR(TakeRow(source.config, encoder, number, row));
+      }
     }
     return absl::OkStatus();
   }
@@ -88,6 +102,13 @@ class Ingester {
     if (encoder_ != nullptr) {
       if (columns == columns_) return absl::OkStatus();
       return DataError(absl::StrCat(name_, ":1: the header differs from that of the files before"));
+    }
+    std::vector<std::string> sorted = columns;
+    std::sort(sorted.begin(), sorted.end());
+    const auto twice = std::adjacent_find(sorted.begin(), sorted.end());
+    if (twice != sorted.end()) {
+      return DataError(
+          absl::StrCat(name_, ":1: the header has two columns called \"", *twice, "\""));
     }
     columns_ = columns;
     absl::StatusOr<RowEncoder> encoder =
@@ -112,20 +133,20 @@ class Ingester {
   }
 
   absl::Status TakeRow(const SourceConfig& source, const RowEncoder& encoder, int64_t number,
-                       Row* row) {
-    if (row->bad) return Refuse(*row, row->problem);
+                       const Row& row) {
+    if (row.bad) return Refuse(row, row.problem);
     RowProblem problem;
     for (const Predicate& filter : filters_) {
       bool keep;
-      if (!filter.Evaluate(row->fields, &keep, &problem)) return Refuse(*row, problem);
+      if (!filter.Evaluate(row.fields, &keep, &problem)) return Refuse(row, problem);
       if (!keep) return absl::OkStatus();
     }
-    if (!encoder.Encode(*row, &record_, &problem)) return Refuse(*row, problem);
+    if (!encoder.Encode(row, &record_, &problem)) return Refuse(row, problem);
     if (source.split() != SPLIT_UNSET) return Write(source.split());
-    if (config_.split().by() != SplitConfig::TIME) return Write(DrawSplit(number, *row));
+    if (config_.split().by() != SplitConfig::TIME) return Write(DrawSplit(number, row));
     double time;
-    if (!ParseNumber(row->fields[split_field_], &time)) {
-      return Refuse(*row, {split_field_, "the time that decides the split is not a number"});
+    if (!ParseNumber(row.fields[split_field_], &time)) {
+      return Refuse(row, {split_field_, "the time that decides the split is not a number"});
     }
     if (undecided_ == nullptr) {
       ASSIGN_OR_RETURN(undecided_,
@@ -235,7 +256,7 @@ class Ingester {
   std::unique_ptr<RowEncoder> encoder_;  // Null before the first file.
   std::vector<Predicate> filters_;
   int split_field_ = -1;
-  int64_t row_number_ = 0;                                // Of the next row, over all sources.
+  int64_t row_number_ = 0;                                // Of the next row read, over all files.
   int64_t source_row_ = 0;                                // Of the next row in its source.
   std::array<std::unique_ptr<RecordWriter>, 4> writers_;  // [Split]
   std::unique_ptr<RecordWriter> undecided_;

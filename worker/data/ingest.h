@@ -1,4 +1,5 @@
-// Ingest: the sources, read front to back once, become record files.
+// Ingest: the sources, read front to back once, become record files. Neighbouring sources of the
+// same files (other rows of one file, say) share one reading.
 //
 // **Confined to one thread.**
 #ifndef PAGODA_WORKER_DATA_INGEST_H_
@@ -20,8 +21,8 @@ namespace pagoda {
 // A source with its globs resolved.
 struct ResolvedSource {
   SourceConfig config;
-  std::vector<std::string>
-      names;  // For stamps and messages: relative to the configuration's folder.
+  // For stamps and messages: relative to the configuration's folder.
+  std::vector<std::string> names;
   std::vector<std::string> paths;  // As opened; one "" for a format that reads no files.
 };
 

@@ -55,6 +55,13 @@ absl::Status CheckFeature(const FeatureConfig& feature, const Columns& columns) 
   if (!is_dense && feature.transform_size() > 0) {
     return UsageError("transform: only DENSE features are transformed");
   }
+  for (int i = 0; i < feature.transform_size(); ++i) {
+    for (int j = 0; j < i; ++j) {
+      if (feature.transform(i) != feature.transform(j)) continue;
+      return UsageError(absl::StrCat(
+          "transform: ", FeatureConfig::Transform_Name(feature.transform(i)), " is given twice"));
+    }
+  }
   if (feature.has_vocabulary() && (!is_id || feature.vocabulary() < 1)) {
     return UsageError("vocabulary: a positive number, of an ID or ID_LIST feature");
   }

@@ -94,6 +94,8 @@ TEST(SchemaTest, WrongConfigurationsAreNamed) {
       {"dataset { feature { name: 'a' dim: 0 } }", "dim: 0"},
       {"dataset { feature { name: 'a' kind: DENSE dim: 4 } }", "DENSE"},
       {"dataset { feature { name: 'a' transform: LOG1P } }", "only DENSE"},
+      {"dataset { feature { name: 'a' kind: DENSE transform: LOG1P transform: LOG1P } }",
+       "transform: LOG1P is given twice"},
       {"dataset { feature { name: 'a' vocabulary: 0 } }", "vocabulary"},
       {"dataset { feature { name: 'a' kind: BUCKET buckets: 1 } }", "buckets: 1"},
       {"dataset { task { name: 'a' label: 'y = 1' } }", "task \"a\": label: predicate"},
@@ -226,6 +228,35 @@ TEST(SplitTest, ByRowRange) {
   EXPECT_EQ((*dataset)->rows(VALID), 0);
   EXPECT_EQ((*dataset)->rows(TEST), 5);
   EXPECT_EQ(FillAll(**dataset, TEST).ids[0].ids[0], SaltId(1, 15));
+}
+
+// A command is run once for all of its neighbouring sources, even where their rows overlap.
+TEST(SplitTest, SourcesOfOneFileShareOneReading) {
+  DataFolder folder;
+  folder.Write("rows", ShopRows(0, 10));
+  Config config = ShopConfig();
+  const std::string log = folder.root() + "/log";
+  config.mutable_dataset()->clear_source();
+  const struct {
+    Split split;
+    int first, end;
+  } ranges[] = {{VALID, 0, 4}, {TEST, 4, 7}, {TRAIN, 2, 9}};
+  for (const auto& range : ranges) {
+    SourceConfig* source = config.mutable_dataset()->add_source();
+    source->add_path("echo read >> " + log + "; cat " + folder.root() + "/rows |");
+    source->set_split(range.split);
+    source->set_first_row(range.first);
+    source->set_end_row(range.end);
+  }
+  const auto dataset = folder.Open(config);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ(*ReadFile(log), "read\n");
+  EXPECT_EQ((*dataset)->sources().size(), 3u);
+  for (const auto& range : ranges) {
+    std::vector<uint64_t> users;
+    for (int i = range.first; i < range.end; ++i) users.push_back(SaltId(1, i));
+    EXPECT_EQ(FillAll(**dataset, range.split).ids[0].ids, users);
+  }
 }
 
 TEST(SplitTest, ByRowHashColumnAndTime) {

@@ -170,6 +170,17 @@ TEST(BadStreamTest, MissingFileAndFailingCommand) {
   EXPECT_EQ((*dataset)->sources()[0].checksum(), 0u);
 }
 
+TEST(HeaderTest, OfTwoColumnsOfOneNameIsRefused) {
+  DataFolder folder;
+  folder.Write("a.csv", "id,x,y,w,x\n1,1,1,1,1\n");
+  Config config = SmallConfig();
+  config.mutable_dataset()->clear_column();
+  config.mutable_dataset()->mutable_csv()->set_header(true);
+  const absl::Status status = folder.Open(config).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("a.csv:1: the header has two columns"));
+}
+
 TEST(EmptyFileTest, HasNoRows) {
   DataFolder folder;
   folder.Write("a.csv", "");
