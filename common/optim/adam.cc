@@ -54,6 +54,15 @@ void AdamKernel(const AdamScalars& a, float* HWY_RESTRICT w, float* HWY_RESTRICT
   });
 }
 
+void AdamRowsKernel(const AdamScalars& a, const RuleRows& rows, const float* HWY_RESTRICT g,
+                    int64_t n) {
+  for (float* w : rows.w) {
+    float* state = w + rows.state_offset;
+    AdamKernel(a, w, state, state + n, g, n);
+    g += n;
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace pagoda
 HWY_AFTER_NAMESPACE();
@@ -61,6 +70,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace pagoda {
 HWY_EXPORT(AdamKernel);
+HWY_EXPORT(AdamRowsKernel);
 
 namespace {
 
@@ -76,16 +86,12 @@ class Adam : public Rule {
 
   void Apply(const RuleStep& step, float* w, float* state, const float* g,
              int64_t n) const override {
-    const double correction1 = 1.0 - std::pow(beta1_, step.step);
-    const double root2 = std::sqrt(1.0 - std::pow(beta2_, step.step));
-    const AdamScalars scalars = {
-        .beta1 = static_cast<float>(beta1_),
-        .one_minus_beta1 = static_cast<float>(1.0 - beta1_),
-        .beta2 = static_cast<float>(beta2_),
-        .one_minus_beta2 = static_cast<float>(1.0 - beta2_),
-        .alpha_t = static_cast<float>(step.learning_rate * root2 / correction1),
-        .epsilon_hat = static_cast<float>(correct_epsilon_ ? epsilon_ * root2 : epsilon_)};
-    HWY_DYNAMIC_DISPATCH(AdamKernel)(scalars, w, state, state + n, g, n);
+    HWY_DYNAMIC_DISPATCH(AdamKernel)(ScalarsOf(step), w, state, state + n, g, n);
+  }
+
+  void ApplyRows(const RuleStep& step, const RuleRows& rows, const float* g,
+                 int64_t n) const override {
+    HWY_DYNAMIC_DISPATCH(AdamRowsKernel)(ScalarsOf(step), rows, g, n);
   }
 
   void Apply(const RuleStep& step, double* w, double* state, const double* g,
@@ -105,6 +111,17 @@ class Adam : public Rule {
   }
 
  private:
+  AdamScalars ScalarsOf(const RuleStep& step) const {
+    const double correction1 = 1.0 - std::pow(beta1_, step.step);
+    const double root2 = std::sqrt(1.0 - std::pow(beta2_, step.step));
+    return {.beta1 = static_cast<float>(beta1_),
+            .one_minus_beta1 = static_cast<float>(1.0 - beta1_),
+            .beta2 = static_cast<float>(beta2_),
+            .one_minus_beta2 = static_cast<float>(1.0 - beta2_),
+            .alpha_t = static_cast<float>(step.learning_rate * root2 / correction1),
+            .epsilon_hat = static_cast<float>(correct_epsilon_ ? epsilon_ * root2 : epsilon_)};
+  }
+
   const double beta1_, beta2_, epsilon_;
   const bool correct_epsilon_;
 };

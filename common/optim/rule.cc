@@ -33,6 +33,12 @@ void Rule::InitState(double* state, int64_t n) const {
   std::fill_n(state, n * state_per_weight(), 0.0);
 }
 
+void Rule::ApplyRows(const RuleStep& step, const RuleRows& rows, const float* g, int64_t n) const {
+  for (size_t r = 0; r < rows.w.size(); ++r) {
+    Apply(step, rows.w[r], rows.w[r] + rows.state_offset, g + static_cast<int64_t>(r) * n, n);
+  }
+}
+
 const std::map<std::string, RuleInfo>& Rules() { return MutableRules(); }
 
 bool RegisterRule(RuleInfo info) {

@@ -4,6 +4,9 @@
 // parameters (n = all of them, state arrays of the same length). State is `state_per_weight` arrays
 // of n scalars, one after the other: [k, n]. Adam on rows is lazy: a rule sees touched rows only.
 //
+// Rows come many at a time (ApplyRows), so that what a step has in common (Adam's powers of beta)
+// is computed once.
+//
 // To add one: a file NAME.cc here that ends in PAGODA_REGISTER_RULE; nothing else changes. Tests
 // find it through the registry: float against double, every parameter off its default, both signs
 // of the gradient.
@@ -21,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 
 namespace pagoda {
 
@@ -39,6 +43,12 @@ struct RuleStep {
   double learning_rate = 0.001;
 };
 
+// Rows of one table: the weights of row r stand at w[r], its state at w[r] + state_offset.
+struct RuleRows {
+  absl::Span<float* const> w;
+  int64_t state_offset = 0;
+};
+
 class Rule {
  public:
   virtual ~Rule() = default;
@@ -54,6 +64,9 @@ class Rule {
                      int64_t n) const = 0;
   virtual void Apply(const RuleStep& step, double* w, double* state, const double* g,
                      int64_t n) const = 0;
+  // Apply to each of R rows of n weights along g [R, n]: the same bits. Default: one by one.
+  virtual void ApplyRows(const RuleStep& step, const RuleRows& rows, const float* g,
+                         int64_t n) const;
 };
 
 struct RuleInfo {

@@ -21,6 +21,13 @@ void SgdKernel(float alpha, float* HWY_RESTRICT w, const float* HWY_RESTRICT g, 
   });
 }
 
+void SgdRowsKernel(float alpha, const RuleRows& rows, const float* HWY_RESTRICT g, int64_t n) {
+  for (float* w : rows.w) {
+    SgdKernel(alpha, w, g, n);
+    g += n;
+  }
+}
+
 }  // namespace HWY_NAMESPACE
 }  // namespace pagoda
 HWY_AFTER_NAMESPACE();
@@ -28,6 +35,7 @@ HWY_AFTER_NAMESPACE();
 #if HWY_ONCE
 namespace pagoda {
 HWY_EXPORT(SgdKernel);
+HWY_EXPORT(SgdRowsKernel);
 
 namespace {
 
@@ -37,6 +45,10 @@ class Sgd : public Rule {
 
   void Apply(const RuleStep& step, float* w, float*, const float* g, int64_t n) const override {
     HWY_DYNAMIC_DISPATCH(SgdKernel)(static_cast<float>(step.learning_rate), w, g, n);
+  }
+  void ApplyRows(const RuleStep& step, const RuleRows& rows, const float* g,
+                 int64_t n) const override {
+    HWY_DYNAMIC_DISPATCH(SgdRowsKernel)(static_cast<float>(step.learning_rate), rows, g, n);
   }
   void Apply(const RuleStep& step, double* w, double*, const double* g, int64_t n) const override {
     for (int64_t i = 0; i < n; ++i) w[i] -= step.learning_rate * g[i];

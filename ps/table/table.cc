@@ -1,6 +1,7 @@
 #include "ps/table/table.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -109,10 +110,22 @@ struct Table::Impl {
                             const RuleStep& rule_step, int64_t step);
   void Apply(std::byte* row, const float* gradient, const RowOptimizer& optimizer,
              const RuleStep& rule_step, int64_t step) const {
-    optimizer.rule->Apply(rule_step, reinterpret_cast<float*>(row + RowLayout::kWeightsOffset),
-                          reinterpret_cast<float*>(row + optimizer.state_offset), gradient,
-                          layout.dim());
-    Touch(row, step);
+    float* weights = WeightsOf(row);
+    ApplyRows({&weights, 1}, gradient, optimizer, rule_step, step);
+  }
+  // weights: of rows [R]; gradients [R, dim].
+  void ApplyRows(absl::Span<float* const> weights, const float* gradients,
+                 const RowOptimizer& optimizer, const RuleStep& rule_step, int64_t step) const {
+    const size_t state_offset = optimizer.state_offset - RowLayout::kWeightsOffset;
+    optimizer.rule->ApplyRows(rule_step,
+                              {weights, static_cast<int64_t>(state_offset / sizeof(float))},
+                              gradients, layout.dim());
+    for (float* w : weights) {
+      Touch(reinterpret_cast<std::byte*>(w) - RowLayout::kWeightsOffset, step);
+    }
+  }
+  static float* WeightsOf(std::byte* row) {
+    return reinterpret_cast<float*>(row + RowLayout::kWeightsOffset);
   }
 
   const int index;
@@ -375,14 +388,25 @@ absl::Status Table::Update(absl::Span<const uint64_t> ids, const float* gradient
   const RowOptimizer& updater = t.layout.optimizers()[optimizer];
   const size_t dim = t.layout.dim();
   t.absent.clear();
+  // Rows that were prefetched and wait for their rule: those of ids[end - count, end).
+  std::array<float*, kAhead> weights;
+  size_t count = 0, end = 0;
+  const auto flush = [&] {
+    t.ApplyRows({weights.data(), count}, gradients + (end - count) * dim, updater, rule_step, step);
+    count = 0;
+  };
   t.Walk(ids, t.row_bytes, [&](size_t i, Slot* slot, std::byte* row) {
     if (row == nullptr) {
+      flush();
       t.absent.push_back(i);
       return;
     }
-    t.Apply(row, gradients + i * dim, updater, rule_step, step);
+    if (count == weights.size()) flush();
+    weights[count++] = Impl::WeightsOf(row);
+    end = i + 1;
     slot->flags |= Slot::kDirty | Slot::kReferenced;
   });
+  flush();
   return t.UpdateAbsent(ids, t.absent, gradients, updater, rule_step, step);
 }
 

@@ -132,6 +132,38 @@ TEST(Rules, BitsDoNotDependOnTheCut) {
   }
 }
 
+// Many rows at once are each row by itself; none is fine too.
+TEST(Rules, ManyRowsAreEachRow) {
+  constexpr size_t kRows = 9, kDim = 19;
+  for (const auto& [name, info] : Rules()) {
+    SCOPED_TRACE(name);
+    const std::unique_ptr<Rule> rule = Make(info);
+    const size_t row_floats = kDim * (1 + rule->state_per_weight());  // Weights, then state.
+    std::vector<float> one_by_one;
+    for (size_t r = 0; r < kRows; ++r) {
+      const Weights<float> row(*rule, kDim);
+      one_by_one.insert(one_by_one.end(), row.w.begin(), row.w.end());
+      one_by_one.insert(one_by_one.end(), row.state.begin(), row.state.end());
+    }
+    std::vector<float> together = one_by_one;
+    // Not in the order of memory.
+    std::vector<float*> weights;
+    for (size_t r = 0; r < kRows; ++r) {
+      weights.push_back(together.data() + (r * 4 % kRows) * row_floats);
+    }
+    for (int step = 1; step <= 3; ++step) {
+      const std::vector<float> g = Gradients(kRows * kDim, step);
+      for (size_t r = 0; r < kRows; ++r) {
+        float* w = one_by_one.data() + (r * 4 % kRows) * row_floats;
+        rule->Apply(StepOf(step), w, w + kDim, g.data() + r * kDim, kDim);
+      }
+      rule->ApplyRows(StepOf(step), {weights, kDim}, g.data(), kDim);
+      rule->ApplyRows(StepOf(step), {{}, kDim}, nullptr, kDim);
+    }
+    EXPECT_TRUE(SameBits(one_by_one, together));
+  }
+}
+
 TEST(Rules, BitsDoNotDependOnTheInstructionSet) {
   constexpr size_t kN = 53;
   for (const auto& [name, info] : Rules()) {
