@@ -1,6 +1,9 @@
 // What a shard does with all of its rows: load, write, digest, count.
+#include <algorithm>
 #include <utility>
+#include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/checkpoint/manifest.h"
@@ -36,6 +39,8 @@ absl::Status Shard::Impl::LoadCheckpoint() {
   ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
   absl::StatusOr<std::vector<int>> tables = MatchTables(manifest.schema(), job_->hello.schema());
   if (!tables.ok()) return WithContext(tables.status(), directory);
+  std::vector<PartitionRange> covered;  // By the files read so far.
+  bool may_be_there = false;
   const auto insert = [&](int stored_table, uint64_t id,
                           absl::Span<const std::byte> row) -> absl::Status {
     if (stored_table >= static_cast<int>(tables->size())) {
@@ -49,16 +54,22 @@ absl::Status Shard::Impl::LoadCheckpoint() {
                                     table.layout().row_bytes(),
                                     ": dim and optimizers must be those of the checkpoint"));
     }
-    return table.Insert(id, row.data());
+    return may_be_there ? table.Insert(id, row.data()) : table.InsertNew(id, row.data());
   };
   for (const RowFile& file : manifest.rows()) {
-    const bool overlaps =
-        static_cast<int>(
-            file.first_partition())<job_->end_partition&& static_cast<int>(file.end_partition())>
-            job_->first_partition;
-    if (!overlaps) continue;
-    RETURN_IF_ERROR(
-        ReadRowFile(directory, file, job_->first_partition, job_->end_partition, insert));
+    // Keys are unique in a file; only a later file over the same partitions can repeat one.
+    may_be_there = absl::c_any_of(covered, [&](const PartitionRange& range) {
+      return static_cast<int>(
+                 file.first_partition())<range.end&& static_cast<int>(file.end_partition())>
+          range.first;
+    });
+    covered.push_back(
+        {static_cast<int>(file.first_partition()), static_cast<int>(file.end_partition())});
+    // No more than the file says it covers: so that what another file brings is new.
+    const int first = std::max(job_->first_partition, static_cast<int>(file.first_partition()));
+    const int end = std::min(job_->end_partition, static_cast<int>(file.end_partition()));
+    if (first >= end) continue;
+    RETURN_IF_ERROR(ReadRowFile(directory, file, first, end, insert));
   }
   return absl::OkStatus();
 }

@@ -4,7 +4,7 @@
 // key   = table u16 | partition u16 | id u64, big-endian
 // value = row bytes
 // A flipped bit in an SST ends an iterator early and only status() tells: the reader checks it, and
-// the row count against the manifest's.
+// where it can the row count against the manifest's.
 //
 // **Confined to one thread** (each object).
 #ifndef PAGODA_PS_STORE_ROW_FILES_H_
@@ -38,8 +38,10 @@ class RowFileWriter {
 using VisitFileRow =
     std::function<absl::Status(int table, uint64_t id, absl::Span<const std::byte> row)>;
 
-// Visits the rows of partitions [first, end) of one file, in key order. The whole file is read, so
-// that its row count can be checked.
+// Visits the rows of partitions [first, end) of one file, in key order, and reads no more than
+// these: one stretch a table. The row count is held against the manifest's when they are all of the
+// file's partitions; else a lost row shows by a block's checksum only, and the file should have been
+// verified by its own (VerifyFiles, which a job's coordinator calls once for all shards).
 absl::Status ReadRowFile(const std::string& directory, const RowFile& file, int first_partition,
                          int end_partition, const VisitFileRow& visit);
 

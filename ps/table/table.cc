@@ -412,15 +412,26 @@ absl::Status Table::Update(absl::Span<const uint64_t> ids, const float* gradient
 
 absl::Status Table::Insert(uint64_t id, const std::byte* row) {
   Impl& t = *impl_;
-  Slot* slot = t.slots.Find(id);
-  if (slot == nullptr || !(slot->flags & Slot::kResident)) {
-    bool is_new = true;
+  const Slot* slot = t.slots.Find(id);
+  bool is_new = slot == nullptr || !(slot->flags & Slot::kResident);
+  if (is_new) {
     RETURN_IF_ERROR(t.Fetch({&id, 1}, [&](size_t, const std::byte* stored) {
       is_new = stored == nullptr;
       return absl::OkStatus();
     }));
-    t.row_count += is_new;
+  }
+  const uint64_t before = t.row_count;
+  RETURN_IF_ERROR(InsertNew(id, row));
+  if (!is_new) t.row_count = before;
+  return absl::OkStatus();
+}
+
+absl::Status Table::InsertNew(uint64_t id, const std::byte* row) {
+  Impl& t = *impl_;
+  Slot* slot = t.slots.Find(id);
+  if (slot == nullptr || !(slot->flags & Slot::kResident)) {
     ASSIGN_OR_RETURN(slot, t.NewRow(id));
+    ++t.row_count;
   }
   std::memcpy(t.memory.At(slot->row), row, t.row_bytes);
   slot->flags |= Slot::kDirty;

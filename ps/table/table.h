@@ -78,8 +78,11 @@ class Table {
   absl::Status Update(absl::Span<const uint64_t> ids, const float* gradients, int optimizer,
                       const RuleStep& rule_step, int64_t step);
 
-  // Puts a row as it is (loading a checkpoint).
+  // Puts a row as it is (loading a checkpoint), in place of what the table has under that id.
   absl::Status Insert(uint64_t id, const std::byte* row);
+  // The same for an id that is known to be new: the store is not asked, which costs some 4 us.
+  // REQUIRES: the store has no row `id`.
+  absl::Status InsertNew(uint64_t id, const std::byte* row);
 
   // All rows of one partition, ascending by id, wherever they are.
   absl::Status ForEach(int partition,

@@ -189,12 +189,49 @@ TEST(RowFilesTest, WhatIsWrittenIsRead) {
   EXPECT_EQ(*CountRows(folder.path(), file, 700, kPartitions), upper);
 }
 
+// Keys go by table first: a range of partitions is one stretch a table.
+TEST(RowFilesTest, ARangeIsReadInEachTable) {
+  TemporaryDirectory folder;
+  const std::vector<uint64_t> ids = KeyOrder(Count(0, 3000));
+  auto writer = RowFileWriter::Create(folder.path(), "rows-00000.sst", 0, kPartitions);
+  ASSERT_TRUE(writer.ok());
+  const std::vector<int> tables = {0, 3, 65535};
+  for (const int table : tables) {
+    for (const uint64_t id : ids) ASSERT_TRUE((*writer)->Add(table, id, RowOf(id, 9)).ok());
+  }
+  const auto file = (*writer)->Finish();
+  ASSERT_TRUE(file.ok());
+  for (const auto& [first, end] : std::vector<std::pair<int, int>>{
+           {0, kPartitions}, {0, 1}, {300, 301}, {128, 700}, {1023, kPartitions}}) {
+    std::vector<std::pair<int, uint64_t>> want, got;
+    for (const int table : tables) {
+      for (const uint64_t id : ids) {
+        if (first <= PartitionOf(id) && PartitionOf(id) < end) want.emplace_back(table, id);
+      }
+    }
+    const absl::Status read =
+        ReadRowFile(folder.path(), *file, first, end, [&](int table, uint64_t id, auto) {
+          got.emplace_back(table, id);
+          return absl::OkStatus();
+        });
+    EXPECT_TRUE(read.ok()) << read;
+    EXPECT_EQ(got, want) << first << " to " << end;
+  }
+}
+
 TEST(RowFilesTest, NoRowsNoFile) {
   TemporaryDirectory folder;
   const RowFile file = WriteFile(folder.path(), {});
   EXPECT_TRUE(file.name().empty());
   EXPECT_TRUE(std::filesystem::is_empty(folder.path()));
   EXPECT_EQ(*CountRows(folder.path(), file, 0, kPartitions), 0u);
+}
+
+TEST(RowFilesTest, RowsOutsideTheFilesPartitionsAreDamage) {
+  TemporaryDirectory folder;
+  RowFile file = WriteFile(folder.path(), KeyOrder(Count(0, 1000)));
+  file.set_end_partition(512);
+  EXPECT_EQ(CountRows(folder.path(), file, 0, 512).status().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST(RowFilesTest, RowsOutOfOrderAreRefused) {

@@ -318,10 +318,12 @@ TEST(TableTest, InsertPutsARowAsItIs) {
   std::vector<std::byte> row(table.layout().row_bytes(), std::byte{7});
   ASSERT_TRUE(table.Insert(42, row.data()).ok());
   ASSERT_TRUE(table.Insert(42, row.data()).ok());
+  ASSERT_TRUE(table.InsertNew(43, row.data()).ok());
+  ASSERT_TRUE(table.Insert(43, row.data()).ok());
   const Rows rows = AllRows(table);
-  ASSERT_EQ(rows.size(), 1u);
+  ASSERT_EQ(rows.size(), 2u);
   EXPECT_EQ(rows.begin()->second, row);
-  EXPECT_EQ(table.stats().rows, 1u);
+  EXPECT_EQ(table.stats().rows, 2u);
 }
 
 TEST(RowLayoutTest, RefusesWhatItCannotHold) {
