@@ -54,8 +54,9 @@ absl::StatusOr<std::map<std::string, double>> ResolveParameters(
   std::map<std::string, double> resolved;
   for (const ParameterSpec& spec : declared) resolved[spec.name] = spec.default_value;
   for (const auto& [name, value] : given) {
-    const auto spec = std::find_if(declared.begin(), declared.end(),
-                                   [&](const ParameterSpec& s) { return s.name == name; });
+    const auto spec =
+        std::find_if(declared.begin(), declared.end(),
+                     [&name = name](const ParameterSpec& s) { return s.name == name; });
     if (spec == declared.end()) {
       return UsageError(absl::StrCat(owner, " has no parameter \"", name, "\"",
                                      NearestHint(name, NamesOf(resolved))));
