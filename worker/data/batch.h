@@ -43,8 +43,8 @@ struct Batch {
   int rows = 0;
   struct IdColumn {
     std::vector<uint64_t> ids;  // [B], or for lists [offsets[B]]
-    std::vector<uint32_t>
-        offsets;  // Lists only: [B + 1]; example b has ids [offsets[b], offsets[b + 1])
+    // Lists only: [B + 1]; example b has ids [offsets[b], offsets[b + 1]).
+    std::vector<uint32_t> offsets;
   };
   std::vector<IdColumn> ids;    // One an embedding feature, in InputLayout's order.
   std::vector<float> dense;     // [B, InputLayout.dense.size()] row-major

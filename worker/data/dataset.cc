@@ -25,6 +25,10 @@ namespace {
 
 constexpr char kSummaryName[] = "summary";
 
+// A shuffled epoch's records lie anywhere. So many ahead of the one in hand are fetched: a few
+// hundred nanoseconds of work, about a miss's time.
+constexpr size_t kPrefetchRecords = 4;
+
 bool IsPipe(absl::string_view path) {
   return absl::EndsWith(absl::StripTrailingAsciiWhitespace(path), "|");
 }
@@ -160,6 +164,9 @@ class RecordDataset : public Dataset {
                            const std::string& quarantine_path) const;
   absl::Status MapRecords(const std::string& folder);
   void PlanFeatures();
+  void Prefetch(const std::byte* record) const;
+  // Example b of the batch, but for its lists.
+  void FillExample(const std::byte* record, size_t b, Batch* batch) const;
   absl::Status FillList(const RecordFile& file, absl::Span<const int64_t> records, int list,
                         Batch::IdColumn* column) const;
 
@@ -241,16 +248,20 @@ absl::Status RecordDataset::FillList(const RecordFile& file, absl::Span<const in
   return absl::OkStatus();
 }
 
+void RecordDataset::Prefetch(const std::byte* record) const {
+  constexpr size_t kCacheLine = 64;
+  for (size_t at = 0; at < layout_.bytes; at += kCacheLine) __builtin_prefetch(record + at);
+}
+
 absl::Status RecordDataset::Fill(Split split, absl::Span<const int64_t> records,
                                  Batch* batch) const {
   const RecordFile& file = *records_[split];
   const size_t rows = records.size();
-  const size_t dense_count = number_plans_.size(), task_count = layout_.tasks;
   batch->rows = static_cast<int>(rows);
   batch->ids.resize(id_plans_.size());
-  batch->dense.resize(rows * dense_count);
-  batch->labels.resize(task_count * rows);
-  batch->weights.resize(task_count * rows);
+  batch->dense.resize(rows * number_plans_.size());
+  batch->labels.resize(layout_.tasks * rows);
+  batch->weights.resize(layout_.tasks * rows);
   batch->record.assign(records.begin(), records.end());
   for (size_t f = 0; f < id_plans_.size(); ++f) {
     if (id_plans_[f].place.kind == FeatureConfig::ID_LIST) {
@@ -262,30 +273,34 @@ absl::Status RecordDataset::Fill(Split split, absl::Span<const int64_t> records,
   }
   for (size_t b = 0; b < rows; ++b) {
     CHECK(records[b] >= 0 && records[b] < file.rows()) << "record " << records[b];
-    const std::byte* record = file.record(records[b]);
-    const auto* ids = reinterpret_cast<const uint64_t*>(record);
-    const auto* numbers = reinterpret_cast<const float*>(record + layout_.numbers_at);
-    const auto* labels = reinterpret_cast<const float*>(record + layout_.labels_at);
-    const auto* weights = reinterpret_cast<const float*>(record + layout_.weights_at);
-    for (size_t f = 0; f < id_plans_.size(); ++f) {
-      const IdPlan& plan = id_plans_[f];
-      if (plan.place.kind == FeatureConfig::ID) {
-        batch->ids[f].ids[b] = ids[plan.place.index];
-      } else if (plan.place.kind == FeatureConfig::BUCKET) {
-        const uint64_t bucket = BucketOf(plan.boundaries, numbers[plan.place.index]);
-        batch->ids[f].ids[b] = SaltId(plan.slot, bucket);
-      }
-    }
-    for (size_t d = 0; d < dense_count; ++d) {
-      const NumberPlan& plan = number_plans_[d];
-      batch->dense[b * dense_count + d] = plan.transform.Apply(numbers[plan.index]);
-    }
-    for (size_t t = 0; t < task_count; ++t) {
-      batch->labels[t * rows + b] = labels[t];
-      batch->weights[t * rows + b] = weights[t];
-    }
+    if (b + kPrefetchRecords < rows) Prefetch(file.record(records[b + kPrefetchRecords]));
+    FillExample(file.record(records[b]), b, batch);
   }
   return absl::OkStatus();
+}
+
+void RecordDataset::FillExample(const std::byte* record, size_t b, Batch* batch) const {
+  const auto* ids = reinterpret_cast<const uint64_t*>(record);
+  const auto* numbers = reinterpret_cast<const float*>(record + layout_.numbers_at);
+  const auto* labels = reinterpret_cast<const float*>(record + layout_.labels_at);
+  const auto* weights = reinterpret_cast<const float*>(record + layout_.weights_at);
+  for (size_t f = 0; f < id_plans_.size(); ++f) {
+    const IdPlan& plan = id_plans_[f];
+    if (plan.place.kind == FeatureConfig::ID) {
+      batch->ids[f].ids[b] = ids[plan.place.index];
+    } else if (plan.place.kind == FeatureConfig::BUCKET) {
+      const uint64_t bucket = BucketOf(plan.boundaries, numbers[plan.place.index]);
+      batch->ids[f].ids[b] = SaltId(plan.slot, bucket);
+    }
+  }
+  float* dense = batch->dense.data() + b * number_plans_.size();
+  for (const NumberPlan& plan : number_plans_) {
+    *dense++ = plan.transform.Apply(numbers[plan.index]);
+  }
+  for (int t = 0; t < layout_.tasks; ++t) {
+    batch->labels[t * batch->rows + b] = labels[t];
+    batch->weights[t * batch->rows + b] = weights[t];
+  }
 }
 
 }  // namespace
