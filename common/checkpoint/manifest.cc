@@ -112,7 +112,7 @@ absl::Status Rename(const std::string& from, const std::string& to) {
   return ErrnoError(errno, absl::StrCat("rename ", from, " to"), to);
 }
 
-// Puts the directory `from` in the place of `to`, which exists; `from` is gone, or unfinished, then.
+// Puts the directory `from` in the place of `to`, which exists.
 absl::Status Replace(const std::string& from, const std::string& to) {
   // At once, so that a process that dies leaves the one or the other under the name.
   if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
