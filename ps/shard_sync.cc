@@ -258,6 +258,8 @@ absl::Status Shard::Impl::ApplyOptimizer(uint32_t table, uint32_t optimizer) {
   if (present > 1) {
     SumTree(leaves, rows.layout().dim(), &job_->sum);
     only = {job_->sum.ids, job_->sum.values};
+    // Each leaf is finite; their sum may have overflowed.
+    RETURN_IF_ERROR(CheckFinite(rows.layout(), only.ids, only.values.data()));
   }
   RuleStep rule_step;
   const uint32_t schema_index = rows.layout().optimizers()[optimizer].schema_index;

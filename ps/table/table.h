@@ -73,8 +73,8 @@ class Table {
   absl::Status Lookup(absl::Span<const uint64_t> ids, float* out);
 
   // Applies optimizer `optimizer` (index in layout().optimizers()) along gradients [n, dim];
-  // creates absent rows. `step` is recorded in the rows. A gradient that is not finite is refused
-  // before anything changes (DataError naming the id).
+  // creates absent rows. `step` is recorded in the rows.
+  // REQUIRES: gradients are finite (CheckFinite); a push is checked when it comes, and once.
   absl::Status Update(absl::Span<const uint64_t> ids, const float* gradients, int optimizer,
                       const RuleStep& rule_step, int64_t step);
 

@@ -143,6 +143,19 @@ TEST(ShardTest, WaitsForAllWorkersAndNamesTheMissing) {
   ASSERT_EQ(shard.inbox(1).size(), 1u);
 }
 
+TEST(ShardTest, ASumThatOverflowsReachesNoRow) {
+  ShardHarness shard;
+  shard.SayHello(HelloFor(TwoTables(), /*workers=*/2));
+  const Ids ids = {{0, Sorted({1, 2})}};
+  Gradients largest = Ones(ids);
+  largest[0].second.assign(8, std::numeric_limits<float>::max());
+  for (uint32_t worker = 0; worker < 2; ++worker) shard.Announce(worker, 0, ids);
+  shard.Call(0, ShardHarness::StepMessage(0, -1, largest));
+  const Message last = shard.Call(1, ShardHarness::StepMessage(0, -1, largest));
+  EXPECT_NE(ErrorOf(last).find("not finite"), std::string::npos);
+  EXPECT_EQ(shard.Status().rows(), 0u);
+}
+
 TEST(ShardTest, GivesUpOnTheMissingAtThePeerLimit) {
   ManualClock clock;
   ShardHarness shard({}, &clock);
