@@ -1,5 +1,7 @@
 #include "common/net/zmq_socket.h"
 
+#include <malloc.h>
+
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -22,6 +24,9 @@ constexpr int kReconnectFirstMs = 50;
 constexpr int kReconnectMaxMs = 1'000;
 // Below this, copying is cheaper than a reference count that crosses threads.
 constexpr size_t kCopyBelowBytes = 256;
+// Blocks that malloc takes from its heaps, not from the kernel each time: glibc allows 32 MiB. What
+// is free at a heap's end and stays there: the frames in flight of a client with large batches.
+constexpr int kHeapBlockBytes = 32 << 20, kHeapSpareBytes = 64 << 20;
 
 void ReleaseOwner(void* /*data*/, void* owner) {
   delete static_cast<std::shared_ptr<const void>*>(owner);
@@ -82,6 +87,11 @@ absl::StatusOr<Frames> ReceiveThree(zmq::socket_t& socket, PeerId* from) {
 }
 
 }  // namespace
+
+ZmqContext::ZmqContext() {
+  mallopt(M_MMAP_THRESHOLD, kHeapBlockBytes);
+  mallopt(M_TRIM_THRESHOLD, kHeapSpareBytes);
+}
 
 absl::StatusOr<zmq::socket_t> MakeSocket(ZmqContext& context, zmq::socket_type type,
                                          int linger_ms) {
