@@ -18,12 +18,10 @@ class CensusTest : public testing::Test {
   static void SetUpTestSuite() {
     const std::string folder = std::string(PAGODA_SOURCE_DIR) + "/configs/datasets";
     config_ = new Config(ConfigFromText(*ReadFile(folder + "/census_income.textproto")));
-    cache_ = new std::string(testing::TempDir() + "pagoda_census_cache");
-    ASSERT_TRUE(RemoveTree(*cache_).ok());
-    ASSERT_TRUE(MakeDirectories(*cache_).ok());
+    cache_ = new TemporaryDirectory;
     const auto start = std::chrono::steady_clock::now();
     absl::StatusOr<std::unique_ptr<Dataset>> opened =
-        Dataset::Open(*config_, {folder, *cache_, ""}, nullptr);
+        Dataset::Open(*config_, {folder, cache_->path(), ""}, nullptr);
     ASSERT_TRUE(opened.ok()) << opened.status();
     const std::chrono::duration<double> seconds = std::chrono::steady_clock::now() - start;
     RecordProperty("open_ms", static_cast<int>(seconds.count() * 1000));
@@ -31,17 +29,16 @@ class CensusTest : public testing::Test {
   }
   static void TearDownTestSuite() {
     delete dataset_;
-    EXPECT_TRUE(RemoveTree(*cache_).ok());
     delete cache_;
     delete config_;
   }
 
   static Config* config_;
-  static std::string* cache_;
+  static TemporaryDirectory* cache_;
   static Dataset* dataset_;
 };
 Config* CensusTest::config_ = nullptr;
-std::string* CensusTest::cache_ = nullptr;
+TemporaryDirectory* CensusTest::cache_ = nullptr;
 Dataset* CensusTest::dataset_ = nullptr;
 
 TEST_F(CensusTest, RowsAndLabelRates) {

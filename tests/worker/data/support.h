@@ -12,6 +12,7 @@
 #include "common/io/file.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
+#include "tests/support/temporary_directory.h"
 #include "worker/data/dataset.h"
 
 namespace pagoda {
@@ -25,29 +26,22 @@ inline Config ConfigFromText(const std::string& text) {
 // A data set's files, cache and quarantine in a fresh folder.
 class DataFolder {
  public:
-  DataFolder() {
-    const testing::TestInfo* test = testing::UnitTest::GetInstance()->current_test_info();
-    std::string name = std::string(test->test_suite_name()) + "." + test->name();
-    for (char& c : name) c = c == '/' ? '_' : c;
-    root_ = testing::TempDir() + "pagoda_data/" + name;
-    EXPECT_TRUE(RemoveTree(root_).ok());
-    EXPECT_TRUE(MakeDirectories(root_ + "/cache").ok());
-  }
-  ~DataFolder() { EXPECT_TRUE(RemoveTree(root_).ok()); }
+  DataFolder() { EXPECT_TRUE(MakeDirectories(folder_.File("cache")).ok()); }
 
   void Write(const std::string& name, const std::string& contents) const {
-    const absl::Status written = WriteFileAtomically(root_ + "/" + name, contents);
-    EXPECT_TRUE(written.ok()) << written;
+    WriteCarelessly(folder_.File(name), contents);
   }
-  DatasetOptions options() const { return {root_, root_ + "/cache", root_ + "/quarantine.txt"}; }
+  DatasetOptions options() const {
+    return {root(), folder_.File("cache"), folder_.File("quarantine.txt")};
+  }
   absl::StatusOr<std::unique_ptr<Dataset>> Open(const Config& config,
                                                 const Statistics* statistics = nullptr) const {
     return Dataset::Open(config, options(), statistics);
   }
-  const std::string& root() const { return root_; }
+  const std::string& root() const { return folder_.path(); }
 
  private:
-  std::string root_;
+  const TemporaryDirectory folder_;
 };
 
 // All records of a split in one batch.

@@ -52,11 +52,10 @@ TEST(Allocation, ASteadyRunHasNoneOfItsOwn) {
   if (!PAGODA_COUNTS_ALLOCATIONS) GTEST_SKIP() << "a sanitizer owns operator new";
   for (const GraphCase& graph_case : GraphCases()) {
     const Graph graph = graph_case.build(11);
-    const auto program = Program::Compile(graph);
-    ASSERT_TRUE(program.ok()) << program.status();
-    const auto runner = (*program)->NewRunner();
+    const auto program = MustCompile(graph);
+    const auto runner = program->NewRunner();
     const Sample sample = MakeSample(graph, 700);  // Full tiles and a short one.
-    const std::vector<float> parameters = Spread(**program, StartingPoint(**program));
+    const std::vector<float> parameters = Spread(*program, StartingPoint(*program));
     std::vector<float> gradients(parameters.size()), dx(sample.x.size());
     std::vector<double> losses(sample.labels.size());
     RunArgs args = ArgsOf(sample, parameters.data());

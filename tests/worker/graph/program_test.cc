@@ -11,12 +11,6 @@
 namespace pagoda {
 namespace {
 
-std::unique_ptr<Program> MustCompile(Graph graph, Program::Options options = {}) {
-  auto program = Program::Compile(std::move(graph), options);
-  EXPECT_TRUE(program.ok()) << program.status();
-  return *std::move(program);
-}
-
 // Products of k terms round to sqrt(k) eps in the norm; six layers of up to 264 columns, and sums
 // over up to 600 rows, stay below 1e-5 = 84 eps.
 constexpr double kTolerance = 1e-5;

@@ -8,12 +8,19 @@
 #include <cmath>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "common/random.h"
 #include "worker/graph/program.h"
 
 namespace pagoda {
+
+inline std::unique_ptr<Program> MustCompile(Graph graph, const Program::Options& options = {}) {
+  auto program = Program::Compile(std::move(graph), options);
+  EXPECT_TRUE(program.ok()) << program.status();
+  return *std::move(program);
+}
 
 // `count` numbers in [-1, 1) by name.
 inline std::vector<double> Uniform(const std::string& name, size_t count) {

@@ -47,12 +47,6 @@ Graph MustBuild(const Config& config, int input_width = 11) {
   return *std::move(graph);
 }
 
-std::unique_ptr<Program> MustCompile(Graph graph) {
-  auto program = Program::Compile(std::move(graph));
-  EXPECT_TRUE(program.ok()) << program.status();
-  return *std::move(program);
-}
-
 std::vector<std::string> TaskNames(int count) {
   std::vector<std::string> names;
   for (int k = 0; k < count; ++k) names.push_back("task" + std::to_string(k));
