@@ -69,7 +69,7 @@ absl::Status Shard::Impl::LoadCheckpoint() {
     const int first = std::max(job_->first_partition, static_cast<int>(file.first_partition()));
     const int end = std::min(job_->end_partition, static_cast<int>(file.end_partition()));
     if (first >= end) continue;
-    RETURN_IF_ERROR(ReadRowFile(directory, file, first, end, insert));
+    RETURN_IF_ERROR(ReadRowFileInRounds(directory, file, first, end, insert));
   }
   return absl::OkStatus();
 }

@@ -6,7 +6,9 @@
 #include <rocksdb/sst_file_writer.h>
 #include <rocksdb/table.h>
 
+#include <numeric>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
@@ -73,6 +75,86 @@ class SstRowFileWriter : public RowFileWriter {
   rocksdb::SstFileWriter writer_;
 };
 
+// Of a partition in one round: about a block of the file, with rows of 16 floats and Adam.
+constexpr int kRoundRows = 256;
+
+// The rows of one file by key; a row that cannot be read ends it with an error.
+class SstRows {
+ public:
+  static absl::StatusOr<std::unique_ptr<SstRows>> Open(const std::string& path,
+                                                       size_t readahead_bytes) {
+    std::unique_ptr<SstRows> rows(new SstRows(path));
+    RETURN_IF_ERROR(FromRocksdb(rows->reader_.Open(path), "open", path));
+    rocksdb::ReadOptions read;
+    read.verify_checksums = true;
+    read.fill_cache = false;
+    read.readahead_size = readahead_bytes;
+    rows->it_.reset(rows->reader_.NewIterator(read));
+    return rows;
+  }
+
+  // True when it stands on a row, at or behind the key.
+  absl::StatusOr<bool> Seek(const RowKey& key) {
+    it_->Seek(rocksdb::Slice(key.data(), RowKey::kBytes));
+    return Take();
+  }
+  absl::StatusOr<bool> Next() {
+    it_->Next();
+    return Take();
+  }
+  // REQUIRES: it stands on a row.
+  const RowKey& key() const { return key_; }
+  absl::Span<const std::byte> row() const {
+    return {reinterpret_cast<const std::byte*>(it_->value().data()), it_->value().size()};
+  }
+
+ private:
+  explicit SstRows(const std::string& path) : path_(path), reader_(FileOptions()) {}
+
+  absl::StatusOr<bool> Take() {
+    if (!it_->Valid()) {
+      RETURN_IF_ERROR(FromRocksdb(it_->status(), "read", path_));
+      return false;
+    }
+    if (it_->key().size() != RowKey::kBytes) {
+      return DataError(absl::StrCat(path_, ": a key has ", it_->key().size(), " bytes, not ",
+                                    RowKey::kBytes, ": not a row file of this version"));
+    }
+    key_ = RowKey::Parse(it_->key().data());
+    return true;
+  }
+
+  const std::string path_;
+  rocksdb::SstFileReader reader_;
+  std::unique_ptr<rocksdb::Iterator> it_;
+  RowKey key_{0, 0, 0};
+};
+
+// Holds the rows of partitions [first, end) that were read against the manifest's entry.
+absl::Status CheckRowCount(const std::string& path, const RowFile& file, int first_partition,
+                           int end_partition, uint64_t rows) {
+  const bool whole = first_partition <= static_cast<int>(file.first_partition()) &&
+                     end_partition >= static_cast<int>(file.end_partition());
+  if (rows <= file.rows() && !(whole && rows < file.rows())) return absl::OkStatus();
+  return DataError(absl::StrCat(path, ": has ", rows, " rows, its manifest says ", file.rows(),
+                                ": damaged; use another checkpoint"));
+}
+
+// Visits up to kRoundRows rows of one partition from *next_id on; true when there may be more.
+absl::StatusOr<bool> ReadRound(SstRows& file, int table, int partition, uint64_t* next_id,
+                               const VisitFileRow& visit) {
+  ASSIGN_OR_RETURN(bool more, file.Seek(RowKey(table, partition, *next_id)));
+  for (int taken = 0; more && taken < kRoundRows; ++taken) {
+    const RowKey key = file.key();
+    if (key.table() != table || key.partition() != partition) return false;
+    RETURN_IF_ERROR(visit(table, key.id(), file.row()));
+    *next_id = key.id() + 1;
+    if (*next_id == 0) return false;  // The largest id there can be.
+    ASSIGN_OR_RETURN(more, file.Next());
+  }
+  return more;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RowFileWriter>> RowFileWriter::Create(const std::string& directory,
@@ -92,46 +174,60 @@ absl::Status ReadRowFile(const std::string& directory, const RowFile& file, int 
                          int end_partition, const VisitFileRow& visit) {
   if (file.name().empty()) return absl::OkStatus();
   const std::string path = JoinPath(directory, file.name());
-  rocksdb::SstFileReader reader(FileOptions());
-  RETURN_IF_ERROR(FromRocksdb(reader.Open(path), "open", path));
-  rocksdb::ReadOptions read;
-  read.verify_checksums = true;
-  read.fill_cache = false;
-  read.readahead_size = 2 << 20;
-  const std::unique_ptr<rocksdb::Iterator> it(reader.NewIterator(read));
-  const auto seek = [&](int table) {
-    const RowKey key(table, first_partition, 0);
-    it->Seek(rocksdb::Slice(key.data(), RowKey::kBytes));
-  };
+  ASSIGN_OR_RETURN(const auto in, SstRows::Open(path, /*readahead_bytes=*/2 << 20));
   uint64_t rows = 0;
-  seek(0);
-  while (it->Valid()) {
-    if (it->key().size() != RowKey::kBytes) {
-      return DataError(absl::StrCat(path, ": a key has ", it->key().size(), " bytes, not ",
-                                    RowKey::kBytes, ": not a row file of this version"));
-    }
-    const RowKey key = RowKey::Parse(it->key().data());
+  ASSIGN_OR_RETURN(bool more, in->Seek(RowKey(0, first_partition, 0)));
+  while (more) {
+    const RowKey key = in->key();
     if (key.partition() < first_partition) {
-      seek(key.table());
+      ASSIGN_OR_RETURN(more, in->Seek(RowKey(key.table(), first_partition, 0)));
     } else if (key.partition() < end_partition) {
-      const auto* row = reinterpret_cast<const std::byte*>(it->value().data());
-      RETURN_IF_ERROR(visit(key.table(), key.id(), {row, it->value().size()}));
+      RETURN_IF_ERROR(visit(key.table(), key.id(), in->row()));
       ++rows;
-      it->Next();
+      ASSIGN_OR_RETURN(more, in->Next());
     } else if (key.table() < kLastTable) {
-      seek(key.table() + 1);
+      ASSIGN_OR_RETURN(more, in->Seek(RowKey(key.table() + 1, first_partition, 0)));
     } else {
       break;
     }
   }
-  RETURN_IF_ERROR(FromRocksdb(it->status(), "read", path));
-  const bool whole = first_partition <= static_cast<int>(file.first_partition()) &&
-                     end_partition >= static_cast<int>(file.end_partition());
-  if (rows > file.rows() || (whole && rows < file.rows())) {
-    return DataError(absl::StrCat(path, ": has ", rows, " rows, its manifest says ", file.rows(),
-                                  ": damaged; use another checkpoint"));
+  return CheckRowCount(path, file, first_partition, end_partition, rows);
+}
+
+absl::Status ReadRowFileInRounds(const std::string& directory, const RowFile& file,
+                                 int first_partition, int end_partition,
+                                 const VisitFileRow& visit) {
+  const uint64_t few = 16 * static_cast<uint64_t>(end_partition - first_partition);
+  if (file.rows() < few) {  // A seek for each partition would cost more.
+    return ReadRowFile(directory, file, first_partition, end_partition, visit);
   }
-  return absl::OkStatus();
+  const std::string path = JoinPath(directory, file.name());
+  ASSIGN_OR_RETURN(const auto in, SstRows::Open(path, /*readahead_bytes=*/0));
+  uint64_t rows = 0;
+  const VisitFileRow count = [&](int table, uint64_t id, absl::Span<const std::byte> row) {
+    ++rows;
+    return visit(table, id, row);
+  };
+  ASSIGN_OR_RETURN(bool more, in->Seek(RowKey(0, 0, 0)));
+  while (more) {
+    const int table = in->key().table();
+    std::vector<uint64_t> next_id(end_partition - first_partition, 0);
+    std::vector<int> left(next_id.size());
+    std::iota(left.begin(), left.end(), first_partition);
+    while (!left.empty()) {
+      std::vector<int> again;
+      for (const int partition : left) {
+        ASSIGN_OR_RETURN(
+            const bool unfinished,
+            ReadRound(*in, table, partition, &next_id[partition - first_partition], count));
+        if (unfinished) again.push_back(partition);
+      }
+      left = std::move(again);
+    }
+    if (table == kLastTable) break;
+    ASSIGN_OR_RETURN(more, in->Seek(RowKey(table + 1, 0, 0)));
+  }
+  return CheckRowCount(path, file, first_partition, end_partition, rows);
 }
 
 }  // namespace pagoda

@@ -45,6 +45,12 @@ using VisitFileRow =
 absl::Status ReadRowFile(const std::string& directory, const RowFile& file, int first_partition,
                          int end_partition, const VisitFileRow& visit);
 
+// The same rows, a few of each partition in turn: for a table's index, which is ordered by partition.
+// Filled in key order, it would be full where the file has come to and empty elsewhere, and each new
+// row would search through all those before it.
+absl::Status ReadRowFileInRounds(const std::string& directory, const RowFile& file,
+                                 int first_partition, int end_partition, const VisitFileRow& visit);
+
 }  // namespace pagoda
 
 #endif  // PAGODA_PS_STORE_ROW_FILES_H_

@@ -219,6 +219,38 @@ TEST(RowFilesTest, ARangeIsReadInEachTable) {
   }
 }
 
+TEST(RowFilesTest, InRoundsEveryRowComesOnceAndNoPartitionWaitsForAnother) {
+  TemporaryDirectory folder;
+  std::vector<uint64_t> ids = Count(0, 1'000'000);  // About 977 a partition: four rounds.
+  std::erase_if(ids, [](uint64_t id) { return PartitionOf(id) < 5 || PartitionOf(id) > 7; });
+  ids = KeyOrder(std::move(ids));
+  auto writer = RowFileWriter::Create(folder.path(), "rows-00000.sst", 0, kPartitions);
+  ASSERT_TRUE(writer.ok());
+  for (const int table : {0, 65535}) {
+    for (const uint64_t id : ids) ASSERT_TRUE((*writer)->Add(table, id, RowOf(id, 9)).ok());
+  }
+  const auto file = (*writer)->Finish();
+  ASSERT_TRUE(file.ok());
+  std::vector<std::pair<int, uint64_t>> got, want;
+  const absl::Status read =
+      ReadRowFileInRounds(folder.path(), *file, 5, 7, [&](int table, uint64_t id, auto row) {
+        EXPECT_TRUE(std::equal(row.begin(), row.end(), RowOf(id, 9).begin()));
+        got.emplace_back(table, id);
+        return absl::OkStatus();
+      });
+  ASSERT_TRUE(read.ok()) << read;
+  EXPECT_EQ(PartitionOf(got[0].second), 5);
+  EXPECT_EQ(PartitionOf(got[400].second), 6) << "partition 6 begins before 5 has ended";
+  for (const int table : {0, 65535}) {
+    for (const uint64_t id : ids) {
+      if (PartitionOf(id) < 7) want.emplace_back(table, id);
+    }
+  }
+  std::sort(got.begin(), got.end());
+  std::sort(want.begin(), want.end());
+  EXPECT_EQ(got, want);
+}
+
 TEST(RowFilesTest, NoRowsNoFile) {
   TemporaryDirectory folder;
   const RowFile file = WriteFile(folder.path(), {});
