@@ -16,7 +16,7 @@ namespace {
 
 constexpr size_t kHugePageBytes = size_t{2} << 20;
 constexpr size_t kChunkBytes = size_t{16} << 20;
-// Of addresses; memory is given page by page, so that a chunk's end costs nothing before it is used.
+// Of addresses; memory is given page by page, so that a chunk's end costs nothing before its use.
 constexpr size_t kMostChunkBytes = size_t{256} << 20;
 
 // log2 of rows a chunk: whole huge pages where that is possible, or else its end would be small
