@@ -10,7 +10,8 @@
 # --resume is put behind every `worker` of the command line that has none, also inside `mpirun ... : ...`.
 #
 # SIGTERM, SIGINT and SIGUSR1 ("checkpoint and leave") are passed on; after one of them the command's exit code is
-# kept and nothing is started again. Exit code: the command's; 128 + signal when one killed it.
+# kept and nothing is started again. mpirun gets SIGUSR1 for SIGTERM: of a SIGTERM it makes exit code 1 and a short time.
+# Exit code: the command's; 128 + signal when one killed it.
 set -uo pipefail
 
 retries=10
@@ -44,7 +45,9 @@ pass_on() {
   asked_to_leave=true
   [[ -z $child ]] || kill -s "$1" "$child" 2>/dev/null
 }
-trap 'pass_on TERM' TERM
+terminate=TERM
+[[ ${1##*/} != mpirun ]] || terminate=USR1
+trap 'pass_on "$terminate"' TERM
 trap 'pass_on INT' INT
 trap 'pass_on USR1' USR1
 

@@ -16,7 +16,6 @@
 #include <memory>
 #include <new>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -28,17 +27,17 @@
 #include "common/errors.h"
 #include "common/flags.h"
 #include "common/group/group.h"
-#include "common/hash.h"
 #include "common/io/file.h"
 #include "common/net/endpoint.h"
 #include "common/net/peers.h"
 #include "common/net/transport.h"
+#include "ps/given_rows.h"
 #include "ps/shard.h"
-#include "ps/store/row_files.h"
-#include "ps/table/row.h"
+#include "ps/shard_host.h"
 #include "worker/train/agreement.h"
 #include "worker/train/evaluation.h"
 #include "worker/train/job.h"
+#include "worker/train/launch.h"
 #include "worker/train/report.h"
 #include "worker/train/signals.h"
 #include "worker/train/trainer.h"
@@ -86,26 +85,6 @@ constexpr char kUsage[] =
 // How long any one wait for another rank may last: a checkpoint, or the first reading of the data,
 // happens meanwhile.
 constexpr int kPeerTimeoutMs = 600'000;
-
-// What the launcher of an MPI job tells its processes.
-struct Launch {
-  bool by_mpi = false;
-  int rank = 0;
-};
-
-Launch ReadLaunch() {
-  Launch launch;
-  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_SIZE"}) {
-    if (std::getenv(name) != nullptr) launch.by_mpi = true;
-  }
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
-    if (const char* rank = std::getenv(name)) {
-      launch.rank = std::atoi(rank);
-      break;
-    }
-  }
-  return launch;
-}
 
 std::vector<FlagSpec> KnownFlags(bool ours_only) {
   std::vector<google::CommandLineFlagInfo> all;
@@ -201,78 +180,20 @@ absl::StatusOr<Job> ReadJob(int argc, char** argv) {
   return ResolveJob(ReadJobOptions());
 }
 
-// Row files of --init's rows; the order of keys is (table, partition, id).
 absl::StatusOr<std::vector<RowFile>> WriteInitRows(const std::string& directory,
                                                    const Schema& schema,
                                                    const std::vector<InitRows>& tables) {
-  ASSIGN_OR_RETURN(auto writer, RowFileWriter::Create(directory, "init.sst", 0, kPartitions));
-  for (const InitRows& table : tables) {
-    ASSIGN_OR_RETURN(const RowLayout layout, RowLayout::Make(schema, table.table));
-    std::vector<size_t> order(table.ids.size());
-    for (size_t i = 0; i < order.size(); ++i) order[i] = i;
-    std::sort(order.begin(), order.end(), [&](size_t a, size_t b) {
-      return std::pair(PartitionOf(table.ids[a]), table.ids[a]) <
-             std::pair(PartitionOf(table.ids[b]), table.ids[b]);
-    });
-    std::vector<std::byte> row(layout.row_bytes());
-    for (const size_t i : order) {
-      layout.InitialRow(table.ids[i], row.data());
-      std::memcpy(row.data() + RowLayout::kWeightsOffset, table.rows.data() + i * layout.dim(),
-                  sizeof(float) * layout.dim());
-      RETURN_IF_ERROR(writer->Add(table.table, table.ids[i], row));
-    }
-  }
-  ASSIGN_OR_RETURN(const RowFile file, writer->Finish());
-  if (file.rows() == 0) return std::vector<RowFile>();
-  return std::vector<RowFile>{file};
+  std::vector<GivenRows> given;
+  for (const InitRows& table : tables) given.push_back({table.table, table.ids, table.rows});
+  return WriteGivenRows(directory, schema, given);
 }
 
-// This process's own shard: called in the caller's thread, or served by a thread of its own behind
-// a socket.
-class ShardHost {
- public:
-  ShardHost() = default;
-  ~ShardHost() {
-    if (server_ != nullptr) server_->Stop();
-    if (thread_.joinable()) thread_.join();
-  }
-  ShardHost(const ShardHost&) = delete;
-  ShardHost& operator=(const ShardHost&) = delete;
-
-  // A socket to publish; nothing is served before Serve().
-  absl::StatusOr<std::string> Bind() {
-    ASSIGN_OR_RETURN(server_, BindZmqServer(FLAGS_listen, ""));
-    return server_->endpoint();
-  }
-  void Serve() {
-    shard_ = MakeShard(server_->endpoint());
-    thread_ = std::thread([this] {
-      const absl::Status status = server_->Serve(*shard_);
-      if (!status.ok()) LOG(ERROR) << "shard at " << server_->endpoint() << ": " << status;
-    });
-  }
-  void Unbind() { server_.reset(); }
-
-  void StartInProcess() {
-    shard_ = MakeShard("in process");
-    hub_ = std::make_unique<InProcessHub>(shard_.get());
-  }
-  std::unique_ptr<Channel> OpenInProcess() { return hub_->Open("the shard in this process"); }
-
- private:
-  static std::unique_ptr<Shard> MakeShard(const std::string& endpoint) {
-    ShardOptions options;
-    options.store_dir = FLAGS_store_dir;
-    options.memory_budget_mb = FLAGS_memory_budget_mb;
-    options.endpoint = endpoint;
-    return std::make_unique<Shard>(options, Clock::Steady());
-  }
-
-  std::unique_ptr<Shard> shard_;
-  std::unique_ptr<InProcessHub> hub_;
-  std::unique_ptr<Server> server_;
-  std::thread thread_;
-};
+ShardOptions OwnShardOptions() {
+  ShardOptions options;
+  options.store_dir = FLAGS_store_dir;
+  options.memory_budget_mb = FLAGS_memory_budget_mb;
+  return options;
+}
 
 // Where the shards are: named by --servers, else ranks of the pserver role, else every worker's
 // own.
@@ -298,36 +219,47 @@ absl::Status RunMode(Job job, const Cluster& cluster) {
   return Trainer(std::move(job), cluster, WriteInitRows).Run();
 }
 
-absl::Status RunRank(Job job, Group& world) {
-  ShardHost host;
+// What this process knows of the job once every rank has said who it is.
+struct World {
+  std::unique_ptr<Group> all;      // Every rank, servers' too.
+  std::unique_ptr<Group> workers;  // Null until the peers are known.
+  std::vector<PeerInfo> peers;     // By rank in `all`.
+};
+
+PeerInfo DescribeSelf() {
   char host_name[256] = "";
   gethostname(host_name, sizeof(host_name) - 1);
   PeerInfo mine;
   mine.set_role(PeerInfo::WORKER);
   mine.set_host(host_name);
   mine.set_pid(getpid());
-  const bool in_process = world.size() == 1 && FLAGS_servers.empty();
+  return mine;
+}
+
+absl::Status RunRank(Job job, World* world) {
+  ShardHost host(OwnShardOptions());
+  PeerInfo mine = DescribeSelf();
+  const bool in_process = world->all->size() == 1 && FLAGS_servers.empty();
   if (!in_process && FLAGS_servers.empty()) {
-    const auto endpoint = host.Bind();
+    const auto endpoint = host.Bind(FLAGS_listen);
     if (endpoint.ok()) {
       mine.set_endpoint(*endpoint);
     } else {
       SetError(endpoint.status(), &mine);
     }
   }
-  ASSIGN_OR_RETURN(const std::vector<PeerInfo> peers, ExchangePeers(world, mine));
-  ASSIGN_OR_RETURN(const auto workers, world.Split(PeerInfo::WORKER));
-  const std::vector<std::string> endpoints = ShardEndpoints(peers);
+  ASSIGN_OR_RETURN(world->peers, ExchangePeers(*world->all, mine));
+  ASSIGN_OR_RETURN(world->workers, world->all->Split(PeerInfo::WORKER));
+  const std::vector<std::string> endpoints = ShardEndpoints(world->peers);
 
   Cluster cluster;
-  cluster.workers = workers.get();
+  cluster.workers = world->workers.get();
   cluster.shard_count = static_cast<int>(endpoints.size());
   cluster.standing_servers = !FLAGS_servers.empty();
-  cluster.workers_on_host =
-      static_cast<int>(std::count_if(peers.begin(), peers.end(), [&](const PeerInfo& peer) {
-        return peer.host() == mine.host();
-      }));
-  cluster.holder = absl::StrCat(host_name, ":", getpid());
+  cluster.workers_on_host = static_cast<int>(
+      std::count_if(world->peers.begin(), world->peers.end(),
+                    [&](const PeerInfo& peer) { return peer.host() == mine.host(); }));
+  cluster.holder = absl::StrCat(mine.host(), ":", mine.pid());
   cluster.clock = Clock::Steady();
   if (in_process) {
     host.StartInProcess();
@@ -351,35 +283,57 @@ void PrintError(const absl::Status& status) {
   std::cerr << "worker: " << status.message() << std::endl;
 }
 
-// Of a failure that every rank has seen alike before there was a group: rank 0 prints it.
-int LeaveAlike(const Launch& launch, const absl::Status& status) {
-  if (launch.rank == 0) {
-    PrintError(status);
-  } else {
-    // The launcher ends all ranks when the first one fails: let rank 0 print before that.
-    Clock::Steady()->SleepMs(300);
-  }
+// Of a failure that every rank sees alike before there is a group. mpirun takes the first exit code
+// that is not 0 and then ends whoever is left, with long waits in between: so one rank speaks, and
+// leaves after the others have gone. A host that shares no files with the first rank's may be alone
+// in its failure: its first rank speaks too, unless it is ended before.
+int LeaveBeforeGroup(const Launch& launch, const absl::Status& status) {
+  constexpr int kOthersLeaveMs = 300, kFirstLeavesMs = 2'000;
+  if (launch.by_mpirun && !launch.is_first && !launch.is_first_on_host) return 0;
+  if (!launch.is_first) Clock::Steady()->SleepMs(kFirstLeavesMs);
+  PrintError(status);
+  if (launch.by_mpi) Clock::Steady()->SleepMs(kOthersLeaveMs);
   return static_cast<int>(ExitCodeOf(status));
 }
 
-// Of a failure in the group: who has it prints it and ends the job, for the others may wait for
-// this rank.
-int LeaveGroup(const absl::Status& status, Group& world) {
+// Waits until the other ranks on this host have ended.
+void AwaitOthers(const std::vector<PeerInfo>& peers) {
+  const Deadline deadline = Deadline::After(*Clock::Steady(), 2'000);
+  const PeerInfo mine = DescribeSelf();
+  for (const PeerInfo& peer : peers) {
+    if (peer.host() != mine.host() || peer.pid() == mine.pid()) continue;
+    while (kill(peer.pid(), 0) == 0 && !deadline.Passed(*Clock::Steady())) {
+      Clock::Steady()->SleepMs(2);
+    }
+  }
+}
+
+// Of a failure in the group. One that all workers have agreed on ends the job in order, worker 0
+// last and with the exit code (LeaveBeforeGroup says why). Of any other, who has it prints it and
+// ends the job, for the others may wait for this rank; so it is, too, where servers are ranks that
+// nobody has told to leave.
+int LeaveGroup(const absl::Status& status, bool by_mpirun, World world) {
   const int code = static_cast<int>(ExitCodeOf(status));
   if (status.ok()) return code;
   ReleaseLeaveSignals();
-  if (ExitCodeOf(status) == ExitCode::kPreempted) {
-    if (world.rank() == 0) PrintError(status);
-    return code;
+  const bool is_preempted = ExitCodeOf(status) == ExitCode::kPreempted;
+  const bool is_agreed = world.workers != nullptr && (is_preempted || IsAgreed(status));
+  const bool is_first = is_agreed ? world.workers->rank() == 0 : true;
+  if (is_first) {
+    const std::string rank = absl::StrCat("rank ", world.all->rank());
+    PrintError(is_agreed || world.all->size() == 1 ? status : WithContext(status, rank));
   }
-  if (IsReportedElsewhere(status)) {
-    Clock::Steady()->SleepMs(3'000);  // That rank ends this one too.
-  } else {
-    PrintError(world.size() > 1 ? WithContext(status, absl::StrCat("rank ", world.rank()))
-                                : status);
+  const bool servers_wait =
+      !is_preempted && world.workers != nullptr && world.workers->size() < world.all->size();
+  if (world.all->size() > 1 && (!is_agreed || servers_wait)) {
+    if (!is_first) Clock::Steady()->SleepMs(1'000);  // Worker 0 ends this rank, too.
+    world.all->Abort(code);
   }
-  if (world.size() > 1) world.Abort(code);
-  return code;
+  world.workers.reset();
+  world.all.reset();
+  if (!by_mpirun) return code;
+  if (is_first) AwaitOthers(world.peers);
+  return is_first ? code : 0;
 }
 
 void StartLogging(const char* program, const Job& job) {
@@ -394,24 +348,38 @@ void StartLogging(const char* program, const Job& job) {
   google::InitGoogleLogging(program);
 }
 
+// What can be known of --lanes before the group is: with it, a wrong number of workers is found
+// before MPI is initialised.
+absl::Status CheckLanes(const Launch& launch, Job job) {
+  const bool from_checkpoint = job.options.resume || !job.options.checkpoint.empty();
+  if (launch.workers == 0 || from_checkpoint) return absl::OkStatus();
+  std::vector<std::string> notes;
+  return ResolveLanes(launch.workers, /*from=*/nullptr, &job, &notes);
+}
+
 int Main(int argc, char** argv) {
-  const Launch launch = ReadLaunch();
+  const Launch launch = ReadLaunch([](const char* name) { return std::getenv(name); });
   if (launch.by_mpi) prctl(PR_SET_PDEATHSIG, SIGKILL);
   for (int i = 1; i < argc; ++i) {
     if (std::strcmp(argv[i], "--help") == 0 || std::strcmp(argv[i], "-h") == 0) {
-      if (launch.rank == 0) std::cout << HelpText(kUsage, KnownFlags(/*ours_only=*/true));
+      if (launch.is_first) std::cout << HelpText(kUsage, KnownFlags(/*ours_only=*/true));
       return 0;
     }
   }
   absl::StatusOr<Job> job = ReadJob(argc, argv);
-  if (!job.ok()) return LeaveAlike(launch, job.status());
+  absl::Status status = job.status();
+  if (status.ok()) status = CheckLanes(launch, *job);
+  if (!status.ok()) return LeaveBeforeGroup(launch, status);
   StartLogging(argv[0], *job);
-  CatchLeaveSignals();
+  if (job->options.mode == JobOptions::Mode::kTrain) CatchLeaveSignals(launch.by_mpirun);
   GroupOptions options;
   options.peer_timeout_ms = kPeerTimeoutMs;
-  auto world = OpenGroup(launch.by_mpi, options);
-  if (!world.ok()) return LeaveAlike(launch, world.status());
-  return LeaveGroup(RunRank(*std::move(job), **world), **world);
+  auto all = OpenGroup(launch.by_mpi, options);
+  if (!all.ok()) return LeaveBeforeGroup(launch, all.status());
+  World world;
+  world.all = *std::move(all);
+  status = RunRank(*std::move(job), &world);
+  return LeaveGroup(status, launch.by_mpirun, std::move(world));
 }
 
 }  // namespace

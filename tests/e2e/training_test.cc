@@ -132,7 +132,7 @@ class Training : public ::testing::Test {
                      "none",
                      "--mca",
                      "odls_base_sigkill_timeout",
-                     "30",
+                     "2",
                      "-n",
                      std::to_string(first_count)};
     all.insert(all.end(), first.begin(), first.end());

@@ -109,7 +109,7 @@ def check_batch(root, script, environment, requeue):
     expect(f"{script}: lanes = ranks", "4", worker.get("lanes"))
     expect(f"{script}: threads", "8", worker.get("threads"))
     expect(f"{script}: program", str(root / "build/bin/worker"), next((a for a in done.mpirun if a.endswith("/worker")), ""))
-    expect(f"{script}: time to checkpoint", True, "OMPI_MCA_odls_base_sigkill_timeout=30" in done.environment)
+    expect(f"{script}: time to checkpoint", True, "OMPI_MCA_odls_base_sigkill_timeout=2" in done.environment)
 
     for code in (75, 85, 137):
         run = DryRun(root, script, environment, code)

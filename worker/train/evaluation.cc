@@ -1,7 +1,5 @@
 #include "worker/train/evaluation.h"
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <cstdio>
 #include <memory>
@@ -107,7 +105,7 @@ absl::Status RunEvaluate(Job job, const Cluster& cluster) {
   ASSIGN_OR_RETURN(const auto loaded, Load(std::move(job), cluster));
   const auto& heads = loaded->program->heads();
   const int64_t step = loaded->job.manifest->state().step();
-  Progress progress(stdout, isatty(STDOUT_FILENO) != 0, cluster.clock);
+  Progress progress(stdout, StdoutIsTerminal(), cluster.clock);
   for (const Split split : {VALID, TEST}) {
     if (loaded->dataset->rows(split) == 0) continue;
     ASSIGN_OR_RETURN(const SplitPredictions predictions,

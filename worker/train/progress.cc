@@ -1,8 +1,13 @@
 #include "worker/train/progress.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
+#include <system_error>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 
@@ -20,6 +25,14 @@ std::string Duration(double seconds) {
 }
 
 }  // namespace
+
+bool StdoutIsTerminal() {
+  if (isatty(STDOUT_FILENO) == 0) return false;
+  std::error_code error;
+  const std::string parents =
+      std::filesystem::read_symlink(absl::StrFormat("/proc/%d/fd/1", getppid()), error).string();
+  return error || absl::StartsWith(parents, "/dev/pts/") || absl::StartsWith(parents, "/dev/tty");
+}
 
 void Progress::Begin(int64_t first_step, int64_t end_step, int64_t steps_per_epoch) {
   first_step_ = first_step;
@@ -69,14 +82,22 @@ void Progress::Table(absl::string_view split, int64_t step, const std::vector<Ta
   for (const TaskMetrics& one : metrics) width = std::max(width, one.task.size());
   Line(absl::StrCat(split, " after step ", step, remark.empty() ? "" : ", ", remark));
   const int w = static_cast<int>(width);
-  Line(absl::StrFormat("  %-*s %10s %10s %10s %12s", w, "task", "auc", "logloss", "pcoc", "rows"));
-  for (const TaskMetrics& one : metrics) {
+  // Tasks of one loss share a header.
+  for (size_t i = 0; i < metrics.size(); ++i) {
+    const TaskMetrics& one = metrics[i];
+    const bool needs_header = i == 0 || metrics[i - 1].loss != one.loss;
     if (one.loss == TaskConfig::BCE) {
+      if (needs_header) {
+        Line(absl::StrFormat("  %-*s %10s %10s %10s %12s", w, "task", "auc", "logloss", "pcoc",
+                             "rows"));
+      }
       Line(absl::StrFormat("  %-*s %10.6f %10.6f %10.4f %12d", w, one.task, one.auc, one.logloss,
                            one.pcoc, one.rows));
     } else {
-      Line(absl::StrFormat("  %-*s mse %.6g, mae %.6g, %d rows", w, one.task, one.mse, one.mae,
-                           one.rows));
+      if (needs_header) {
+        Line(absl::StrFormat("  %-*s %10s %10s %23s", w, "task", "mse", "mae", "rows"));
+      }
+      Line(absl::StrFormat("  %-*s %10.6g %10.6g %23d", w, one.task, one.mse, one.mae, one.rows));
     }
   }
 }

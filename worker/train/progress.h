@@ -16,11 +16,18 @@
 
 namespace pagoda {
 
+// True when a person watches standard output. mpirun gives its ranks a terminal of their own in any
+// case; then the parent's counts, where it can be seen.
+bool StdoutIsTerminal();
+
 class Progress {
  public:
   // `out` outlives this.
   Progress(std::FILE* out, bool is_terminal, const Clock* clock)
       : out_(out), is_terminal_(is_terminal), clock_(clock) {}
+  ~Progress() { ClearLine(); }
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
 
   // Steps [first_step, end_step) are to be done, an epoch has so many; the clock of the rate
   // starts.

@@ -4,36 +4,54 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <thread>
 
 #include "common/errors.h"
+#include "glog/logging.h"
 
 namespace pagoda {
 namespace {
 
-std::atomic<int> leave_signals{0};
-static_assert(std::atomic<int>::is_always_lock_free, "a handler may only touch lock-free state");
+std::atomic<bool> leave_requested{false};
+std::atomic<bool> released{false};
 
-// No checkpoint was written: not exit code 85, which would promise one.
-void OnLeaveSignal(int) {
-  if (leave_signals.fetch_add(1) > 0) _exit(static_cast<int>(ExitCode::kTemporary));
+sigset_t LeaveSignals(bool by_mpirun) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGUSR1);
+  if (by_mpirun) sigaddset(&signals, SIGCONT);
+  return signals;
+}
+
+void TakeSignals(bool by_mpirun) {
+  const sigset_t signals = LeaveSignals(by_mpirun);
+  for (int taken = 0;;) {
+    siginfo_t info;
+    const int signal = sigwaitinfo(&signals, &info);
+    if (signal < 0) continue;  // EINTR
+    if (signal == SIGCONT) {
+      // Whoever stopped this process may let it go on, too: only the launcher's means the end.
+      if (info.si_pid == getppid()) leave_requested = true;
+      continue;
+    }
+    leave_requested = true;
+    // No checkpoint was written: not exit code 85, which would promise one.
+    if (++taken > 1 || released) _exit(static_cast<int>(ExitCode::kTemporary));
+  }
 }
 
 }  // namespace
 
-void CatchLeaveSignals() {
-  struct sigaction action = {};
-  action.sa_handler = OnLeaveSignal;
-  action.sa_flags = SA_RESTART;
-  sigemptyset(&action.sa_mask);
-  sigaction(SIGTERM, &action, nullptr);
-  sigaction(SIGUSR1, &action, nullptr);
+void CatchLeaveSignals(bool by_mpirun) {
+  const sigset_t signals = LeaveSignals(by_mpirun);
+  const int error = pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  CHECK_EQ(error, 0);
+  std::thread(TakeSignals, by_mpirun).detach();
 }
 
-void ReleaseLeaveSignals() {
-  signal(SIGTERM, SIG_DFL);
-  signal(SIGUSR1, SIG_DFL);
-}
+void ReleaseLeaveSignals() { released = true; }
 
-bool LeaveRequested() { return leave_signals.load() > 0; }
+bool LeaveRequested() { return leave_requested; }
 
 }  // namespace pagoda

@@ -1,7 +1,5 @@
 #include "worker/train/trainer.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <utility>
@@ -65,28 +63,21 @@ absl::Status Trainer::Run() {
 
 absl::Status Trainer::Prepare() {
   if (IsFirst()) {
-    progress_ = std::make_unique<Progress>(stdout, isatty(STDOUT_FILENO) != 0, cluster_.clock);
+    progress_ = std::make_unique<Progress>(stdout, StdoutIsTerminal(), cluster_.clock);
   }
   ASSIGN_OR_RETURN(start_, StartRun(job_, cluster_));
   const TrainState* from = start_.manifest.has_value() ? &start_.manifest->state() : nullptr;
   std::vector<std::string> notes;
-  RETURN_IF_ERROR(ResolveLanes(cluster_.workers->size(), from, &job_, &notes));
+  RETURN_IF_ERROR(AgreeStatus(*cluster_.workers, ResolveStart(from, &notes)));
   for (const std::string& note : start_.notes) Say(note);
   for (const std::string& note : notes) Say(note);
   if (IsFirst()) LOG(INFO) << "configuration, resolved:\n" << job_.config.DebugString();
-
-  if (start_.manifest.has_value()) {
-    RETURN_IF_ERROR(CheckSameTables(start_.manifest->schema(), job_.schema));
-    if (start_.manifest->schema().seed() != job_.schema.seed()) {
-      return UsageError(absl::StrCat("--seed=", job_.schema.seed(), ": the checkpoint has seed ",
-                                     start_.manifest->schema().seed(), ", which --resume keeps"));
-    }
-  }
   ASSIGN_OR_RETURN(dataset_,
                    OpenDataset(job_, *cluster_.workers,
                                from != nullptr ? &start_.manifest->statistics() : nullptr));
-  RETURN_IF_ERROR(CheckLabels(job_.config, *dataset_));
-  if (from != nullptr) RETURN_IF_ERROR(CheckSources(*start_.manifest, *dataset_));
+  absl::Status fits = CheckLabels(job_.config, *dataset_);
+  if (from != nullptr) fits.Update(CheckSources(*start_.manifest, *dataset_));
+  RETURN_IF_ERROR(AgreeStatus(*cluster_.workers, fits));
 
   const TrainConfig& train = job_.config.train();
   OrderOptions order;
@@ -102,6 +93,15 @@ absl::Status Trainer::Prepare() {
   state_.set_lanes(train.lanes());
   state_.set_batch_size(train.batch_size());
   return ShareStatus(*cluster_.workers, 0, IsFirst() ? PrepareFirst() : absl::OkStatus());
+}
+
+absl::Status Trainer::ResolveStart(const TrainState* from, std::vector<std::string>* notes) {
+  RETURN_IF_ERROR(ResolveLanes(cluster_.workers->size(), from, &job_, notes));
+  if (!start_.manifest.has_value()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckSameTables(start_.manifest->schema(), job_.schema));
+  if (start_.manifest->schema().seed() == job_.schema.seed()) return absl::OkStatus();
+  return UsageError(absl::StrCat("--seed=", job_.schema.seed(), ": the checkpoint has seed ",
+                                 start_.manifest->schema().seed(), ", which --resume keeps"));
 }
 
 absl::Status Trainer::PrepareFirst() {

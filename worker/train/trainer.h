@@ -50,6 +50,8 @@ class Trainer {
 
   // Before the first step.
   absl::Status Prepare();
+  // Lanes, tables and seed against those of the checkpoint, if there is one.
+  absl::Status ResolveStart(const TrainState* from, std::vector<std::string>* notes);
   absl::Status PrepareFirst();
   absl::Status OpenTraining();
   absl::StatusOr<std::string> PrepareInit(InitFile* init);
