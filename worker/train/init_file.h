@@ -1,9 +1,12 @@
 // --init=FILE.safetensors: initial values from outside, such as another framework's for a parity
 // test.
 //
-// Dense parameters by their names; rows of a table as "TABLE.ids" U64 [n] and "TABLE.rows" F32 [n,
-// dim]. Rows reach the shards by the way that rows always come: a checkpoint with row files, named
-// in hello. How row files are written is the servers' knowledge, so the composition root hands that
+// Dense parameters by their names; rows of a table as "TABLE.ids" U64 [n] and "TABLE.rows" F32
+// [n, dim]. These are ids as the table stores them: a feature's own value, salted where several
+// features share the table (FeatureSchema in proto/wire.proto has the salt).
+//
+// Rows reach the shards by the way that rows always come: a checkpoint with row files, named in
+// hello. How row files are written is the servers' knowledge, so the composition root hands that
 // in.
 //
 // Thread-safe (functions over files).

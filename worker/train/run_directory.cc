@@ -24,9 +24,10 @@ absl::Status Rename(const std::string& from, const std::string& to) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::string& path,
-                                                                 const std::string& holder) {
+                                                                 const std::string& holder,
+                                                                 int64_t lock_timeout_ms) {
   RETURN_IF_ERROR(MakeDirectories(path));
-  auto lock = FileLock::Acquire(JoinPath(path, "lock"), holder, kLockTimeoutMs);
+  auto lock = FileLock::Acquire(JoinPath(path, "lock"), holder, lock_timeout_ms);
   if (!lock.ok()) return WithContext(lock.status(), absl::StrCat("run directory ", path));
   std::unique_ptr<RunDirectory> run(new RunDirectory(path, *std::move(lock)));
   for (const std::string& folder : {run->checkpoints(), run->data(), JoinPath(path, "log")}) {

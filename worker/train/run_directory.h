@@ -5,8 +5,8 @@
 // RUN_DIR/log/             one log a process
 // RUN_DIR/data/            record files (worker/data/dataset.h)
 // RUN_DIR/store/           the live tier's scratch, one folder a run epoch
-// RUN_DIR/job              "job_id run_epoch": the job's name on the wire and the number of its
-// last start RUN_DIR/lock             held by worker 0; names the holder
+// RUN_DIR/job              "job_id run_epoch": its name on the wire, and the number of its last start
+// RUN_DIR/lock             held by worker 0; names the holder
 //
 // **Confined to worker 0's step thread.**
 #ifndef PAGODA_WORKER_TRAIN_RUN_DIRECTORY_H_
@@ -29,8 +29,8 @@ class RunDirectory {
 
   // Makes the folders, takes the lock (TemporaryError names the holder), removes what an
   // interrupted checkpoint left.
-  static absl::StatusOr<std::unique_ptr<RunDirectory>> Open(const std::string& path,
-                                                            const std::string& holder);
+  static absl::StatusOr<std::unique_ptr<RunDirectory>> Open(
+      const std::string& path, const std::string& holder, int64_t lock_timeout_ms = kLockTimeoutMs);
 
   // Moves checkpoints and metrics of an earlier run out of the way, to *.previous, so that a later
   // --resume cannot find them. True when there was one.

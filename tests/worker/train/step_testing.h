@@ -29,6 +29,7 @@
 #include "glog/logging.h"
 #include "proto/wire.pb.h"
 #include "ps/shard.h"
+#include "tests/worker/train/thread_group.h"
 #include "worker/data/batch.h"
 #include "worker/graph/program.h"
 #include "worker/train/step.h"
@@ -257,46 +258,6 @@ class Cluster {
  private:
   std::vector<std::unique_ptr<LockedShard>> shards_;
   std::vector<std::unique_ptr<ShardClient>> coordinator_;
-};
-
-// ---- a group whose ranks are threads
-
-class ThreadGroup : public Group {
- public:
-  struct Post {
-    absl::Mutex mu;
-    std::map<std::tuple<int, int, int>, std::deque<std::string>> mail ABSL_GUARDED_BY(mu);
-  };
-  ThreadGroup(int rank, int size, std::shared_ptr<Post> post)
-      : rank_(rank), size_(size), post_(std::move(post)) {}
-  int rank() const override { return rank_; }
-  int size() const override { return size_; }
-  absl::Status Send(int to, int tag, absl::Span<const std::byte> bytes) override {
-    absl::MutexLock lock(&post_->mu);
-    post_->mail[{rank_, to, tag}].emplace_back(reinterpret_cast<const char*>(bytes.data()),
-                                               bytes.size());
-    return absl::OkStatus();
-  }
-  absl::Status Recv(int from, int tag, absl::Span<std::byte> bytes) override {
-    absl::MutexLock lock(&post_->mu);
-    auto& queue = post_->mail[{from, rank_, tag}];
-    const auto has_mail = [&queue] { return !queue.empty(); };
-    if (!post_->mu.AwaitWithTimeout(absl::Condition(&has_mail), absl::Seconds(20))) {
-      return absl::DeadlineExceededError(absl::StrCat("rank ", from, " is silent"));
-    }
-    CHECK_EQ(queue.front().size(), bytes.size());
-    if (!bytes.empty()) std::memcpy(bytes.data(), queue.front().data(), bytes.size());
-    queue.pop_front();
-    return absl::OkStatus();
-  }
-  absl::StatusOr<std::unique_ptr<Group>> Split(int) override {
-    return absl::UnimplementedError("not needed here");
-  }
-  void Abort(int) override { LOG(FATAL) << "rank " << rank_ << " aborts"; }
-
- private:
-  const int rank_, size_;
-  const std::shared_ptr<Post> post_;
 };
 
 // ---- runs

@@ -1,0 +1,92 @@
+#include "worker/train/run_directory.h"
+
+#include <string>
+
+#include "common/errors.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/temporary_directory.h"
+
+namespace pagoda {
+namespace {
+
+using ::testing::HasSubstr;
+
+class RunDirectoryTest : public ::testing::Test {
+ protected:
+  std::unique_ptr<RunDirectory> Open(const std::string& holder = "host:1") {
+    auto run = RunDirectory::Open(path_, holder, /*lock_timeout_ms=*/100);
+    EXPECT_TRUE(run.ok()) << run.status();
+    return run.ok() ? *std::move(run) : nullptr;
+  }
+  const TemporaryDirectory folder_;
+  const std::string path_ = folder_.File("runs/one");
+};
+
+TEST_F(RunDirectoryTest, ASecondJobIsRefusedAndToldTheHolder) {
+  const auto first = Open("alpha:12");
+  const auto second = RunDirectory::Open(path_, "beta:34", /*lock_timeout_ms=*/100);
+  EXPECT_EQ(ExitCodeOf(second.status()), ExitCode::kTemporary);
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr("alpha:12"));
+  EXPECT_THAT(std::string(second.status().message()), HasSubstr(path_));
+}
+
+TEST_F(RunDirectoryTest, TheLockGoesWithItsHolder) {
+  Open("alpha:12").reset();
+  EXPECT_NE(Open("beta:34"), nullptr);
+}
+
+TEST_F(RunDirectoryTest, EveryStartHasAHigherEpochOfTheSameJob) {
+  uint64_t job_id = 0;
+  for (uint64_t start = 1; start <= 3; ++start) {
+    const auto run = Open();
+    EXPECT_EQ(*run->NextEpoch(), start);
+    if (start > 1) EXPECT_EQ(run->job_id(), job_id);
+    job_id = run->job_id();
+  }
+}
+
+TEST_F(RunDirectoryTest, ABrokenJobFileIsSaidNotGuessed) {
+  Open()->NextEpoch().IgnoreError();
+  WriteCarelessly(path_ + "/job", "not a job");
+  const auto run = RunDirectory::Open(path_, "host:1", 100);
+  EXPECT_EQ(ExitCodeOf(run.status()), ExitCode::kData);
+}
+
+TEST_F(RunDirectoryTest, AnEarlierRunIsSetAside) {
+  const auto run = Open();
+  EXPECT_FALSE(*run->SetEarlierRunAside());
+  ASSERT_TRUE(MakeDirectories(run->checkpoints() + "/step-000000000007").ok());
+  WriteCarelessly(run->metrics(), "{}\n");
+  EXPECT_TRUE(*run->SetEarlierRunAside());
+  EXPECT_TRUE(ListDirectory(run->checkpoints())->empty());
+  EXPECT_TRUE(FileExists(run->checkpoints() + ".previous/step-000000000007"));
+  EXPECT_FALSE(FileExists(run->metrics()));
+  EXPECT_TRUE(FileExists(path_ + "/metrics.previous.jsonl"));
+}
+
+TEST_F(RunDirectoryTest, OpeningRemovesWhatAnInterruptedCheckpointLeft) {
+  const std::string half = Open()->checkpoints() + "/step-000000000007.tmp";
+  ASSERT_TRUE(MakeDirectories(half).ok());
+  Open();
+  EXPECT_FALSE(FileExists(half));
+}
+
+TEST_F(RunDirectoryTest, OnlyStoresOfOlderEpochsAreRemoved) {
+  const auto run = Open();
+  for (const char* name : {"/epoch-1", "/epoch-2", "/epoch-10", "/mine"}) {
+    ASSERT_TRUE(MakeDirectories(run->store() + name).ok());
+  }
+  ASSERT_TRUE(run->RemoveOldStores(2).ok());
+  EXPECT_THAT(*ListDirectory(run->store()),
+              ::testing::UnorderedElementsAre("epoch-10", "epoch-2", "mine"));
+}
+
+TEST_F(RunDirectoryTest, AFileInItsPlaceIsAnError) {
+  WriteCarelessly(folder_.File("file"), "");
+  EXPECT_EQ(ExitCodeOf(RunDirectory::Open(folder_.File("file"), "host:1", 100).status()),
+            ExitCode::kIo);
+}
+
+}  // namespace
+}  // namespace pagoda
