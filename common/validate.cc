@@ -105,7 +105,6 @@ absl::Status ValidateSplit(const SplitConfig& split) {
 }
 
 absl::Status ValidateSource(const SourceConfig& source) {
-  if (source.path().empty()) return UsageError("dataset.source: needs a path");
   for (const std::string& path : source.path()) {
     if (path.empty()) return UsageError("dataset.source.path: is empty");
   }

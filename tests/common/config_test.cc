@@ -138,7 +138,6 @@ TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
       {"dataset { csv { delimiter: '::' } }", "must be one byte"},
       {"dataset { split { by: TIME } }", "needs dataset.split.column"},
       {"dataset { source { path: 'x' first_row: 5 end_row: 4 } }", "dataset.source.end_row = 4"},
-      {"dataset { source { } }", "needs a path"},
       {"dataset { feature { name: 'a/b' } }", "dataset.feature.name = \"a/b\""},
       {"dataset { feature { name: 'age' transform: LOG1P } }", "DENSE only"},
       {"dataset { feature { name: 'age' vocabulary: 0 } }", "vocabulary = 0: must be at least 1"},
