@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+"""SIGKILL to everything at random moments: runs that are killed and resumed end with the digest of one that was not.
+
+  tests/fault/soak.py --bin=build/bin [--rounds=10] [--seed=N] [--form=NAME ...]
+
+A round starts a job of one form (one process; ranks that host shards; servers as ranks; standing servers), kills a
+victim chosen at random after a random time (one process of the job, mpirun, or all at once; of standing servers one,
+too, which is then started again), waits until nothing of the job is left, and starts it again with --resume; a few
+times. Then the job runs to its end. The seed is printed: the same one draws the same victims and times.
+"""
+import argparse
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+ORPHAN_SECONDS = 15  # design.md, section 8: nothing of a job is alive so long after its launcher.
+RUN_SECONDS = 120
+DATASET = """dataset {
+  name: "planted"
+  format: "planted"
+  planted { rows: 30000 id_columns: 4 ids: 3000 zipf: 1.05 dense_columns: 2 labels: 2 seed: 1 }
+  source {}
+  split { train: 8 valid: 1 test: 1 by: ROW_HASH }
+  task { name: "click" label: "label_0" }
+  task { name: "buy" label: "label_1" }
+  feature { name: "id_0" } feature { name: "id_1" } feature { name: "id_2" } feature { name: "id_3" }
+  feature { name: "dense_0" kind: DENSE } feature { name: "dense_1" kind: DENSE }
+}
+"""
+MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
+
+
+class Soak:
+    def __init__(self, bin_dir, work, seed):
+        self.bin, self.work, self.random = bin_dir, work, random.Random(seed)
+        self.servers = {}  # Port -> process.
+        (work / "data.textproto").write_text(DATASET)
+
+    def worker(self, run, *more):
+        return [str(self.bin / "worker"), "--model=mmoe", f"--dataset={self.work}/data.textproto",
+                f"--run_dir={self.work / run}", "--lanes=8", "--batch_size=256", "--epochs=3", "--resume",
+                "--override=train { checkpoint_every_steps: 7 patience: 0 } "
+                "model { embedding_dim: 4 experts: 2 expert: [16] tower: [8] }", *more]
+
+    def command(self, form, run):
+        if form == "process":
+            return self.worker(run)
+        if form == "ranks":
+            return MPIRUN + ["-n", "2"] + self.worker(run)
+        if form == "pservers":
+            return MPIRUN + ["-n", "2", str(self.bin / "pserver"), ":", "-n", "2"] + self.worker(run)
+        return MPIRUN + ["-n", "2"] + self.worker(run, "--servers=" + ",".join(f"127.0.0.1:{p}" for p in self.servers))
+
+    def start_server(self, port):
+        self.servers[port] = subprocess.Popen(
+            [self.bin / "pserver", f"--listen=tcp://127.0.0.1:{port}", f"--store_dir={self.work}/server{port}"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def alive(self, run):
+        """Processes of the job, by their --run_dir; pserver ranks by their parent's."""
+        found = {}
+        for entry in pathlib.Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                arguments = (entry / "cmdline").read_bytes().split(b"\0")
+                state, parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:2]
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if state != "Z":
+                found[int(entry.name)] = (arguments, int(parent))
+        wanted = f"--run_dir={self.work / run}".encode()
+        job = {pid for pid, (arguments, _) in found.items() if wanted in arguments}
+        return job | {pid for pid, (_, parent) in found.items() if parent in job}
+
+    def kill_something(self, form, run, job):
+        pids = sorted(self.alive(run))
+        victim = self.random.choice(["launcher", "one", "all"] + (["server"] if form == "standing" else []))
+        if victim == "server":
+            port = self.random.choice(list(self.servers))
+            self.servers[port].kill()
+            self.servers[port].wait()
+            self.start_server(port)
+            # Workers find another server's life behind the address; the launcher's user ends the job.
+            time.sleep(self.random.uniform(0, 1))
+        targets = {"launcher": [job.pid], "server": [job.pid], "all": pids}.get(victim) or [self.random.choice(pids or [job.pid])]
+        for pid in targets:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        return victim
+
+    def await_end(self, job, run):
+        begin = time.monotonic()
+        while self.alive(run):
+            if time.monotonic() - begin > ORPHAN_SECONDS:
+                raise AssertionError(f"alive {ORPHAN_SECONDS} s after: {self.alive(run)}")
+            time.sleep(0.05)
+        job.wait()
+
+    def digest(self, run):
+        lines = [json.loads(line) for line in (self.work / run / "metrics.jsonl").read_text().splitlines()]
+        return [line["digest"] for line in lines if line["event"] == "done"][-1]
+
+    def run_to_end(self, form, run):
+        log = (self.work / f"{run}.log").open("ab")
+        done = subprocess.run(self.command(form, run), stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=RUN_SECONDS)
+        if done.returncode != 0:
+            raise AssertionError(f"{run}: exit code {done.returncode}, see {log.name}")
+        return self.digest(run)
+
+    def round(self, form, run, reference):
+        victims = []
+        for _ in range(self.random.randint(1, 4)):
+            log = (self.work / f"{run}.log").open("ab")
+            job = subprocess.Popen(self.command(form, run), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            time.sleep(self.random.uniform(0.2, 3))
+            victims.append(self.kill_something(form, run, job))
+            self.await_end(job, run)
+        got = self.run_to_end(form, run)
+        if got != reference:
+            raise AssertionError(f"{run}: digest {got}, undisturbed {reference}; killed: {victims}")
+        return victims
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=pathlib.Path, required=True)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--form", action="append", choices=["process", "ranks", "pservers", "standing"])
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}", flush=True)
+    work = pathlib.Path(tempfile.mkdtemp(prefix="pagoda-soak-"))
+    soak = Soak(arguments.bin.resolve(), work, arguments.seed)
+    failures = 0
+    try:
+        reference = soak.run_to_end("process", "reference")
+        for form in arguments.form or ["process", "ranks", "pservers", "standing"]:
+            if form == "standing":
+                for port in (7411, 7412):
+                    soak.start_server(port)
+            for number in range(arguments.rounds):
+                run = f"{form}-{number}"
+                begin = time.monotonic()
+                try:
+                    victims = soak.round(form, run, reference)
+                    print(f"{run}: ok, {time.monotonic() - begin:.0f} s, killed {' '.join(victims)}", flush=True)
+                except (AssertionError, subprocess.TimeoutExpired) as error:
+                    failures += 1
+                    print(f"{run}: FAILED: {error}", flush=True)
+    finally:
+        for server in soak.servers.values():
+            server.kill()
+    print(f"{failures} failures; logs in {work}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
