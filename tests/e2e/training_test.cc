@@ -10,8 +10,10 @@
 #include <sstream>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/process.h"
@@ -207,21 +209,24 @@ TEST_F(Training, KilledAtRandomMomentsAndResumed) {
   ExpectReference("killed", command);
 }
 
+// mpirun itself makes exit code 1 of a SIGTERM, whatever its ranks end with.
 TEST_F(Training, LeavesWithACheckpointWhenAskedAndGoesOn) {
-  for (const int signal_number : {SIGTERM, SIGUSR1}) {
-    const std::string run = "leave" + std::to_string(signal_number);
+  for (const auto& [ranks, signal_number, exit_code] : std::vector<std::tuple<int, int, int>>{
+           {1, SIGTERM, 85}, {1, SIGUSR1, 85}, {2, SIGUSR1, 85}, {2, SIGTERM, 1}}) {
+    const std::string run = absl::StrCat("leave", ranks, "-", signal_number);
+    SCOPED_TRACE(run);
     // Far more steps than it will live to do; early stopping off.
     const Arguments more = {"--resume", "--log_every=1", "--epochs=10000",
                             "--override=train { patience: 0 } model { embedding_dim: 4 experts: 2 "
                             "expert: [16] tower: [8] }"};
     Finished left;
     {
-      Process process(Mpirun(2, Worker(run, more)));
+      Process process(ranks == 1 ? Worker(run, more) : Mpirun(ranks, Worker(run, more)));
       for (int i = 0; i < 1000 && LastEvent(RunDir(run), "step").empty(); ++i) usleep(10'000);
       process.Signal(signal_number);
       left = process.Wait(kLimitSeconds);
     }
-    EXPECT_EQ(left.exit_code, 85) << left.output;
+    EXPECT_EQ(left.exit_code, exit_code) << left.output;
     EXPECT_THAT(left.output, HasSubstr("--resume"));
     const int step = std::stoi(Field(LastEvent(RunDir(run), "step"), "step"));
     const std::string end = "--max_steps=" + std::to_string(step + 30);
@@ -232,6 +237,37 @@ TEST_F(Training, LeavesWithACheckpointWhenAskedAndGoesOn) {
     ASSERT_EQ(RunProcess(Worker(run, resumed), kLimitSeconds).exit_code, 0);
     ASSERT_EQ(RunProcess(Worker(other, straight), kLimitSeconds).exit_code, 0);
     EXPECT_EQ(Digest(RunDir(run)), Digest(RunDir(other)));
+  }
+}
+
+// 80,000 ids of 60 bytes a row, and memory for a twentieth of them.
+TEST_F(Training, AMemoryBudgetChangesNoBits) {
+  const auto planted = [](const std::string& run, const Arguments& more) {
+    Arguments all = {Binary("worker"),
+                     "--model=mmoe",
+                     "--dataset=planted",
+                     "--config_root=" PAGODA_SOURCE_DIR "/configs",
+                     "--run_dir=" + RunDir(run),
+                     "--lanes=8",
+                     "--batch_size=64",
+                     "--epochs=1",
+                     "--override=model { embedding_dim: 4 experts: 2 expert: [16] tower: [8] } "
+                     "dataset { planted { rows: 20000 ids: 5000 zipf: 0 } }"};
+    all.insert(all.end(), more.begin(), more.end());
+    return all;
+  };
+  const std::string budget = "--memory_budget_mb=0.24";
+  ASSERT_EQ(RunProcess(planted("unlimited", {}), kLimitSeconds).exit_code, 0);
+  const std::string want = Digest(RunDir("unlimited"));
+  for (const auto& [run, command] : std::vector<std::pair<std::string, Arguments>>{
+           {"budget1", planted("budget1", {budget})},
+           {"budget2", Mpirun(2, planted("budget2", {budget}))}}) {
+    const Finished done = RunProcess(command, kLimitSeconds);
+    ASSERT_EQ(done.exit_code, 0) << done.output;
+    const std::string line = LastEvent(RunDir(run), "done");
+    EXPECT_EQ(Field(line, "digest"), want) << line;
+    EXPECT_GT(std::stoll(Field(line, "spills")), 0) << line;
+    EXPECT_GT(std::stoll(Field(line, "reloads")), 0) << line;
   }
 }
 
