@@ -36,6 +36,23 @@ const char* __tsan_default_suppressions() {
 #define PAGODA_CONDVAR "_ZN4absl7debian37CondVar"
 
 extern "C" {
+// Of ThreadSanitizer's library; no header declares them.
+void AnnotateIgnoreReadsBegin(const char* file, int line);
+void AnnotateIgnoreReadsEnd(const char* file, int line);
+}
+
+namespace {
+
+// Abseil tries the conditions of those who wait inside Unlock and Await, under the lock but after
+// our release: what they read there is guarded, and ThreadSanitizer cannot know.
+struct ConditionsAreGuarded {
+  ConditionsAreGuarded() { AnnotateIgnoreReadsBegin(__FILE__, __LINE__); }
+  ~ConditionsAreGuarded() { AnnotateIgnoreReadsEnd(__FILE__, __LINE__); }
+};
+
+}  // namespace
+
+extern "C" {
 using Address = void*;
 #define WRAPPED(result, name, suffix, ...)               \
   result name##_real(__VA_ARGS__) asm("__real_" suffix); \
@@ -48,6 +65,7 @@ WRAPPED(void, lock, PAGODA_MUTEX "4LockEv", Address mu) {
 }
 WRAPPED(void, unlock, PAGODA_MUTEX "6UnlockEv", Address mu) {
   __tsan_release(mu);
+  const ConditionsAreGuarded guarded;
   unlock_real(mu);
 }
 WRAPPED(void, reader_lock, PAGODA_MUTEX "10ReaderLockEv", Address mu) {
@@ -56,6 +74,7 @@ WRAPPED(void, reader_lock, PAGODA_MUTEX "10ReaderLockEv", Address mu) {
 }
 WRAPPED(void, reader_unlock, PAGODA_MUTEX "12ReaderUnlockEv", Address mu) {
   __tsan_release(mu);
+  const ConditionsAreGuarded guarded;
   reader_unlock_real(mu);
 }
 WRAPPED(bool, try_lock, PAGODA_MUTEX "7TryLockEv", Address mu) {
@@ -65,24 +84,28 @@ WRAPPED(bool, try_lock, PAGODA_MUTEX "7TryLockEv", Address mu) {
 }
 WRAPPED(void, await, PAGODA_MUTEX "5AwaitERKNS0_9ConditionE", Address mu, const void* condition) {
   __tsan_release(mu);
+  const ConditionsAreGuarded guarded;
   await_real(mu, condition);
   __tsan_acquire(mu);
 }
 WRAPPED(bool, await_timeout, PAGODA_MUTEX "16AwaitWithTimeoutERKNS0_9ConditionENS0_8DurationE",
         Address mu, const void* condition, long seconds, unsigned ticks) {
   __tsan_release(mu);
+  const ConditionsAreGuarded guarded;
   const bool held = await_timeout_real(mu, condition, seconds, ticks);
   __tsan_acquire(mu);
   return held;
 }
 WRAPPED(void, wait, PAGODA_CONDVAR "4WaitEPNS0_5MutexE", Address cv, Address mu) {
   __tsan_release(mu);
+  const ConditionsAreGuarded guarded;
   wait_real(cv, mu);
   __tsan_acquire(mu);
 }
 WRAPPED(bool, wait_timeout, PAGODA_CONDVAR "15WaitWithTimeoutEPNS0_5MutexENS0_8DurationE",
         Address cv, Address mu, long seconds, unsigned ticks) {
   __tsan_release(mu);
+  const ConditionsAreGuarded guarded;
   const bool timed_out = wait_timeout_real(cv, mu, seconds, ticks);
   __tsan_acquire(mu);
   return timed_out;
