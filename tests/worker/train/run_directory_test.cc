@@ -41,7 +41,9 @@ TEST_F(RunDirectoryTest, EveryStartHasAHigherEpochOfTheSameJob) {
   for (uint64_t start = 1; start <= 3; ++start) {
     const auto run = Open();
     EXPECT_EQ(*run->NextEpoch(), start);
-    if (start > 1) EXPECT_EQ(run->job_id(), job_id);
+    if (start > 1) {
+      EXPECT_EQ(run->job_id(), job_id);
+    }
     job_id = run->job_id();
   }
 }
