@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "common/checkpoint/digest.h"
+#include "common/checkpoint/manifest.h"
 #include "common/sparse_sum.h"
 #include "ps/shard.h"
 #include "ps/store/rocksdb_store.h"
@@ -128,6 +129,7 @@ class Shard::Impl {
   void FailPending(const absl::Status& status, Outbox& outbox);
 
   // --- shard_rows.cc
+  bool FitsBudget(const Manifest& manifest) const;
   absl::Status LoadCheckpoint();
   absl::StatusOr<Message> HandleCheckpoint(const CheckpointRequest& request);
   absl::StatusOr<Message> HandleDigest();

@@ -32,13 +32,67 @@ absl::StatusOr<std::vector<int>> MatchTables(const Schema& stored, const Schema&
   return match;
 }
 
+bool Overlap(const PartitionRange& a, const PartitionRange& b) {
+  return a.first < b.end && b.first < a.end;
+}
+
+PartitionRange PartitionsOf(const RowFile& file) {
+  return {static_cast<int>(file.first_partition()), static_cast<int>(file.end_partition())};
+}
+
+// Puts rows that come in key order into their tables' store, kBytes at a time.
+class ColdRows {
+ public:
+  explicit ColdRows(const std::vector<std::unique_ptr<Table>>* tables) : tables_(*tables) {}
+
+  absl::Status Add(int table, uint64_t id, absl::Span<const std::byte> row) {
+    if (table != table_ || bytes_.size() + row.size() > kBytes) RETURN_IF_ERROR(Flush());
+    table_ = table;
+    ids_.push_back(id);
+    bytes_.insert(bytes_.end(), row.begin(), row.end());
+    return absl::OkStatus();
+  }
+  absl::Status Flush() {
+    if (ids_.empty()) return absl::OkStatus();
+    const absl::Status put = tables_[table_]->InsertNewInStore(ids_, bytes_.data());
+    ids_.clear();
+    bytes_.clear();
+    return put;
+  }
+
+ private:
+  static constexpr size_t kBytes = size_t{4} << 20;
+  const std::vector<std::unique_ptr<Table>>& tables_;
+  int table_ = -1;
+  std::vector<uint64_t> ids_;
+  std::vector<std::byte> bytes_;  // [ids, row_bytes]
+};
+
 }  // namespace
+
+// Rows of the checkpoint's files that are this shard's, by their bytes.
+bool Shard::Impl::FitsBudget(const Manifest& manifest) const {
+  if (!job_->budget.limited()) return true;
+  double bytes = 0;
+  for (const RowFile& file : manifest.rows()) {
+    const PartitionRange range = PartitionsOf(file);
+    const int first = std::max(job_->first_partition, range.first);
+    const int end = std::min(job_->end_partition, range.end);
+    if (first >= end) continue;
+    bytes += static_cast<double>(file.bytes()) * (end - first) / (range.end - range.first);
+  }
+  return bytes <= static_cast<double>(job_->budget.limit_bytes);
+}
 
 absl::Status Shard::Impl::LoadCheckpoint() {
   const std::string& directory = job_->hello.checkpoint();
   ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(directory));
   absl::StatusOr<std::vector<int>> tables = MatchTables(manifest.schema(), job_->hello.schema());
   if (!tables.ok()) return WithContext(tables.status(), directory);
+  // Rows that do not fit go to the store at once, in key order: through memory, they would spill
+  // each other and crowd one stretch of the index.
+  const bool fits = FitsBudget(manifest);
+  ColdRows cold(&job_->tables);
   std::vector<PartitionRange> covered;  // By the files read so far.
   bool may_be_there = false;
   const auto insert = [&](int stored_table, uint64_t id,
@@ -47,29 +101,30 @@ absl::Status Shard::Impl::LoadCheckpoint() {
       return DataError(
           absl::StrCat(directory, ": a row of table ", stored_table, " of ", tables->size()));
     }
-    Table& table = *job_->tables[(*tables)[stored_table]];
+    const int table_index = (*tables)[stored_table];
+    Table& table = *job_->tables[table_index];
     if (row.size() != table.layout().row_bytes()) {
       return DataError(absl::StrCat(directory, ": table ", table.layout().name(), " id ", id,
                                     ": row of ", row.size(), " bytes, this model's have ",
                                     table.layout().row_bytes(),
                                     ": dim and optimizers must be those of the checkpoint"));
     }
-    return may_be_there ? table.Insert(id, row.data()) : table.InsertNew(id, row.data());
+    if (may_be_there) return table.Insert(id, row.data());
+    return fits ? table.InsertNew(id, row.data()) : cold.Add(table_index, id, row);
   };
   for (const RowFile& file : manifest.rows()) {
     // Keys are unique in a file; only a later file over the same partitions can repeat one.
-    may_be_there = absl::c_any_of(covered, [&](const PartitionRange& range) {
-      return static_cast<int>(
-                 file.first_partition())<range.end&& static_cast<int>(file.end_partition())>
-          range.first;
-    });
-    covered.push_back(
-        {static_cast<int>(file.first_partition()), static_cast<int>(file.end_partition())});
+    const PartitionRange range = PartitionsOf(file);
+    may_be_there =
+        absl::c_any_of(covered, [&](const PartitionRange& one) { return Overlap(one, range); });
+    covered.push_back(range);
     // No more than the file says it covers: so that what another file brings is new.
-    const int first = std::max(job_->first_partition, static_cast<int>(file.first_partition()));
-    const int end = std::min(job_->end_partition, static_cast<int>(file.end_partition()));
+    const int first = std::max(job_->first_partition, range.first);
+    const int end = std::min(job_->end_partition, range.end);
     if (first >= end) continue;
-    RETURN_IF_ERROR(ReadRowFileInRounds(directory, file, first, end, insert));
+    RETURN_IF_ERROR(fits ? ReadRowFileInRounds(directory, file, first, end, insert)
+                         : ReadRowFile(directory, file, first, end, insert));
+    RETURN_IF_ERROR(cold.Flush());
   }
   return absl::OkStatus();
 }

@@ -1,6 +1,5 @@
 #include "ps/store/rocksdb_store.h"
 
-#include <rocksdb/cache.h>
 #include <rocksdb/db.h>
 #include <rocksdb/filter_policy.h>
 #include <rocksdb/options.h>
@@ -27,7 +26,9 @@ namespace {
 // From so many rows on, a sorted file that is moved in beats a write batch: a file costs a few
 // milliseconds, a batch about 6 us a row (design.md, section 10: 4.3M rows/s against 0.17M).
 constexpr size_t kIngestRows = 4096;
-constexpr uint64_t kLeastCacheBytes = uint64_t{1} << 20, kLeastMemtableBytes = uint64_t{1} << 20;
+constexpr uint64_t kLeastMemtableBytes = uint64_t{1} << 20;
+constexpr int kFilterBitsPerRow = 10;  // 1 % of absent ids read a block.
+constexpr int kRuns = 8;               // Sorted runs a row may be in before some are merged.
 
 rocksdb::Slice SliceOf(const RowKey& key) { return {key.data(), RowKey::kBytes}; }
 
@@ -37,6 +38,7 @@ struct RocksdbStore::Impl {
   explicit Impl(const RocksdbStoreOptions& options) : options(options) {}
 
   absl::Status Open();
+  void SetCompaction();
   absl::Status Ingest(int table, absl::Span<const uint64_t> ids, size_t row_bytes,
                       absl::Span<const std::byte* const> rows);
   absl::Status WriteBatch(int table, absl::Span<const uint64_t> ids, size_t row_bytes,
@@ -56,26 +58,26 @@ struct RocksdbStore::Impl {
 absl::Status RocksdbStore::Impl::Open() {
   RETURN_IF_ERROR(RemoveTree(options.directory));
   RETURN_IF_ERROR(MakeDirectories(options.directory));
-  // Three parts cache, one part memtables.
-  const uint64_t memtable_bytes = std::max(kLeastMemtableBytes, options.memory_bytes / 4);
-  const uint64_t cache_bytes = std::max(kLeastCacheBytes, options.memory_bytes * 3 / 4);
-
+  // No block cache: what is worth caching is a row in its table, and the kernel keeps the files'
+  // pages. Filters and indexes stay with the open files, outside any cache: one too small for them
+  // read a filter block again for every few rows (2k examples/s, design's planted set at 5 %).
   rocksdb::BlockBasedTableOptions table;
-  table.block_cache = rocksdb::NewLRUCache(cache_bytes);
-  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(10));  // 1 % of absent ids read a block.
-  table.cache_index_and_filter_blocks = true;                    // Within the budget.
-  table.block_size = 4 << 10;  // A miss of one row reads one block.
+  table.no_block_cache = true;
+  table.filter_policy.reset(rocksdb::NewBloomFilterPolicy(kFilterBitsPerRow));
+  table.block_size = 4 << 10;              // A miss of one row reads one block.
+  table.index_block_restart_interval = 8;  // About 10 bytes a block, half of what 1 takes.
   table.checksum = rocksdb::kXXH3;
   db_options.create_if_missing = true;
   db_options.error_if_exists = true;
   db_options.compression = rocksdb::kNoCompression;
   db_options.table_factory.reset(rocksdb::NewBlockBasedTableFactory(table));
+  SetCompaction();
+  const uint64_t memtable_bytes = std::max(kLeastMemtableBytes, options.memory_bytes / 8);
   db_options.write_buffer_manager =
       std::make_shared<rocksdb::WriteBufferManager>(memtable_bytes, nullptr);
   db_options.write_buffer_size = memtable_bytes / 2;
   db_options.max_write_buffer_number = 2;
-  db_options.max_background_jobs = 2;
-  db_options.max_open_files = 256;
+  db_options.max_open_files = -1;  // A file that was closed would read its filter again.
   db_options.keep_log_file_num = 1;
   db_options.info_log_level = rocksdb::ERROR_LEVEL;
   db_options.paranoid_checks = true;
@@ -86,6 +88,24 @@ absl::Status RocksdbStore::Impl::Open() {
                               "open the row store", DatabasePath()));
   db.reset(opened);
   return absl::OkStatus();
+}
+
+// A spill is a few percent of what the store holds, spread over its keys. Merged into one big level
+// at once (RocksDB's default), each would rewrite a good part of that level; runs of similar size
+// merged with each other ("universal") rewrite a row some 5 times, at the price of a few more
+// filters to ask.
+void RocksdbStore::Impl::SetCompaction() {
+  db_options.compaction_style = rocksdb::kCompactionStyleUniversal;
+  db_options.compaction_options_universal.size_ratio = 25;                       // Percent.
+  db_options.compaction_options_universal.max_size_amplification_percent = 100;  // Disk: twice.
+  db_options.level0_file_num_compaction_trigger = kRuns;
+  db_options.level0_slowdown_writes_trigger = 8 * kRuns;
+  db_options.level0_stop_writes_trigger = 16 * kRuns;
+  db_options.max_background_jobs = 4;  // While one merges all, others merge new spills.
+  // Buffers of a merge: some 128 KiB an input, 256 KiB for the output.
+  db_options.compaction_readahead_size = 128 << 10;
+  db_options.writable_file_max_buffer_size = 256 << 10;
+  db_options.target_file_size_base = 16 << 20;  // A filter is built from 8 bytes a row of a file.
 }
 
 absl::Status RocksdbStore::Impl::Ingest(int table, absl::Span<const uint64_t> ids, size_t row_bytes,

@@ -23,7 +23,7 @@ namespace pagoda {
 
 struct RocksdbStoreOptions {
   std::string directory;      // Emptied before it is used.
-  uint64_t memory_bytes = 0;  // Block cache and memtables together.
+  uint64_t memory_bytes = 0;  // Memtables, filters and indexes together.
 };
 
 class RocksdbStore : public RowStore {

@@ -83,6 +83,9 @@ class Table {
   // The same for an id that is known to be new: the store is not asked, which costs some 4 us.
   // REQUIRES: the store has no row `id`.
   absl::Status InsertNew(uint64_t id, const std::byte* row);
+  // Puts rows [n, row_bytes] past memory into the store; ascending by (partition, id).
+  // REQUIRES: a store; the table has none of these ids.
+  absl::Status InsertNewInStore(absl::Span<const uint64_t> ids, const std::byte* rows);
 
   // All rows of one partition, ascending by id, wherever they are.
   absl::Status ForEach(int partition,
