@@ -6,13 +6,15 @@
 A round starts a job of one form (one process; ranks that host shards; servers as ranks; standing servers), kills a
 victim chosen at random after a random time (one process of the job, mpirun, or all at once; of standing servers one,
 too, which is then started again), waits until nothing of the job is left, and starts it again with --resume; a few
-times. Then the job runs to its end. The seed is printed: the same one draws the same victims and times.
+times. Then the job runs to its end. The seed is printed: the same one draws the same victims and times. The binaries
+are copied first, so that a build meanwhile does not mix two versions.
 """
 import argparse
 import json
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +23,9 @@ import time
 
 ORPHAN_SECONDS = 15  # design.md, section 8: nothing of a job is alive so long after its launcher.
 RUN_SECONDS = 120
+# In the environment of all processes of a job, whatever their arguments, parents and process groups: pserver ranks
+# have no --run_dir, and lose their parent with mpirun.
+MARK = "PAGODA_SOAK_RUN"
 DATASET = """dataset {
   name: "planted"
   format: "planted"
@@ -33,17 +38,22 @@ DATASET = """dataset {
   feature { name: "dense_0" kind: DENSE } feature { name: "dense_1" kind: DENSE }
 }
 """
+CONFIGS = pathlib.Path(__file__).resolve().parents[2] / "configs"
 MPIRUN = ["mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"]
 
 
 class Soak:
     def __init__(self, bin_dir, work, seed):
-        self.bin, self.work, self.random = bin_dir, work, random.Random(seed)
+        self.bin, self.work, self.random = work / "bin", work, random.Random(seed)
+        self.bin.mkdir()
+        for name in ("worker", "pserver"):
+            shutil.copy2(bin_dir / name, self.bin / name)
         self.servers = {}  # Port -> process.
         (work / "data.textproto").write_text(DATASET)
 
     def worker(self, run, *more):
-        return [str(self.bin / "worker"), "--model=mmoe", f"--dataset={self.work}/data.textproto",
+        return [str(self.bin / "worker"), f"--config_root={CONFIGS}", "--model=mmoe",
+                f"--dataset={self.work}/data.textproto",
                 f"--run_dir={self.work / run}", "--lanes=8", "--batch_size=256", "--epochs=3", "--resume",
                 "--override=train { checkpoint_every_steps: 7 patience: 0 } "
                 "model { embedding_dim: 4 experts: 2 expert: [16] tower: [8] }", *more]
@@ -62,22 +72,23 @@ class Soak:
             [self.bin / "pserver", f"--listen=tcp://127.0.0.1:{port}", f"--store_dir={self.work}/server{port}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
+    def environment(self, run):
+        return {**os.environ, MARK: str(self.work / run)}
+
     def alive(self, run):
-        """Processes of the job, by their --run_dir; pserver ranks by their parent's."""
+        """Process ids of the job -> their command lines, found by the mark in their environment."""
+        mark = f"{MARK}={self.work / run}".encode()
         found = {}
         for entry in pathlib.Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
             try:
-                arguments = (entry / "cmdline").read_bytes().split(b"\0")
-                state, parent = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:2]
-            except (FileNotFoundError, ProcessLookupError):
+                state = (entry / "stat").read_text().rsplit(")", 1)[1].split()[0]
+                if state != "Z" and mark in (entry / "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except (FileNotFoundError, ProcessLookupError, PermissionError):
                 continue
-            if state != "Z":
-                found[int(entry.name)] = (arguments, int(parent))
-        wanted = f"--run_dir={self.work / run}".encode()
-        job = {pid for pid, (arguments, _) in found.items() if wanted in arguments}
-        return job | {pid for pid, (_, parent) in found.items() if parent in job}
+        return found
 
     def kill_something(self, form, run, job):
         pids = sorted(self.alive(run))
@@ -111,7 +122,8 @@ class Soak:
 
     def run_to_end(self, form, run):
         log = (self.work / f"{run}.log").open("ab")
-        done = subprocess.run(self.command(form, run), stdin=subprocess.DEVNULL, stdout=log, stderr=log, timeout=RUN_SECONDS)
+        done = subprocess.run(self.command(form, run), env=self.environment(run), stdin=subprocess.DEVNULL, stdout=log,
+                              stderr=log, timeout=RUN_SECONDS)
         if done.returncode != 0:
             raise AssertionError(f"{run}: exit code {done.returncode}, see {log.name}")
         return self.digest(run)
@@ -120,7 +132,8 @@ class Soak:
         victims = []
         for _ in range(self.random.randint(1, 4)):
             log = (self.work / f"{run}.log").open("ab")
-            job = subprocess.Popen(self.command(form, run), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            job = subprocess.Popen(self.command(form, run), env=self.environment(run), stdin=subprocess.DEVNULL,
+                                   stdout=log, stderr=log)
             time.sleep(self.random.uniform(0.2, 3))
             victims.append(self.kill_something(form, run, job))
             self.await_end(job, run)
