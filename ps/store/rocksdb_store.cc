@@ -18,6 +18,7 @@
 #include "common/io/file.h"
 #include "glog/logging.h"
 #include "ps/store/key.h"
+#include "ps/store/scratch_files.h"
 #include "ps/store/status.h"
 
 namespace pagoda {
@@ -50,6 +51,7 @@ struct RocksdbStore::Impl {
   }
 
   const RocksdbStoreOptions options;
+  const std::unique_ptr<rocksdb::Env> env = NewScratchEnv();
   rocksdb::Options db_options;
   std::unique_ptr<rocksdb::DB> db;  // Null until the first Put.
   uint64_t next_file = 0;
@@ -81,7 +83,8 @@ absl::Status RocksdbStore::Impl::Open() {
   db_options.keep_log_file_num = 1;
   db_options.info_log_level = rocksdb::ERROR_LEVEL;
   db_options.paranoid_checks = true;
-  // Scratch: nothing is read back after a crash, so nothing is worth a sync of ours.
+  // Scratch: nothing is read back after a crash.
+  db_options.env = env.get();
   db_options.avoid_flush_during_shutdown = true;
   rocksdb::DB* opened = nullptr;
   RETURN_IF_ERROR(FromRocksdb(rocksdb::DB::Open(db_options, DatabasePath(), &opened),
@@ -111,7 +114,7 @@ void RocksdbStore::Impl::SetCompaction() {
 absl::Status RocksdbStore::Impl::Ingest(int table, absl::Span<const uint64_t> ids, size_t row_bytes,
                                         absl::Span<const std::byte* const> rows) {
   const std::string path = JoinPath(options.directory, absl::StrCat("spill-", next_file++, ".sst"));
-  rocksdb::SstFileWriter writer(rocksdb::EnvOptions(), db_options);
+  rocksdb::SstFileWriter writer(rocksdb::EnvOptions(db_options), db_options);
   RETURN_IF_ERROR(FromRocksdb(writer.Open(path), "create", path));
   for (size_t i = 0; i < ids.size(); ++i) {
     const RowKey key = RowKey::Of(table, ids[i]);
