@@ -271,7 +271,7 @@ absl::Status Shard::Impl::StartJob(const WireHeader& header) {
     }
     RETURN_IF_ERROR(RemoveOldStores(store_dir, hello));
     const auto budget_bytes = static_cast<uint64_t>(options_.memory_budget_mb * (1 << 20));
-    // A quarter is RocksDB's: cache, filters and memtables.
+    // A quarter is RocksDB's: filters, indexes and memtables.
     RocksdbStoreOptions store;
     store.directory =
         JoinPath(store_dir, absl::StrCat("epoch-", header.run_epoch(), "/shard-", hello.shard()));

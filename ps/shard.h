@@ -27,7 +27,7 @@ namespace pagoda {
 
 struct ShardOptions {
   std::string store_dir;        // Hello's wins when it names one; the shard adds epoch-E/shard-I.
-  double memory_budget_mb = 0;  // Rows, index, RocksDB's cache and memtables; 0: no limit.
+  double memory_budget_mb = 0;  // Rows, index, RocksDB's memtables and filters; 0: none.
   bool standing = false;        // SHUTDOWN frees the job's state but does not end the service.
   std::string endpoint;         // For replies to hello.
   int shard = -1;               // What hello must say; -1: anything.

@@ -427,8 +427,8 @@ TEST(ShardSplitTest, CheckpointOfEightShardsLoadsIntoThree) {
   ASSERT_TRUE(writing.ok());
   const Outcome wrote = Train(1, 8, 0.1, *writing);
   std::string committed = *writing;
-  committed.resize(committed.size() - 4);  // Without ".tmp".
-  for (const double budget_mb : {0.0, 0.1}) {
+  committed.resize(committed.size() - 4);            // Without ".tmp".
+  for (const double budget_mb : {0.0, 0.1, 0.02}) {  // The last: straight into the store.
     Outcome loaded;
     for (int s = 0; s < 3; ++s) {
       ShardOptions options;
