@@ -40,16 +40,17 @@ using VisitFileRow =
 
 // Visits the rows of partitions [first, end) of one file, in key order, and reads no more than
 // these: one stretch a table. The row count is held against the manifest's when they are all of the
-// file's partitions; else a lost row shows by a block's checksum only, and the file should have been
-// verified by its own (VerifyFiles, which a job's coordinator calls once for all shards).
+// file's partitions; else a lost row shows by a block's checksum only, and the file should have
+// been verified by its own (VerifyFiles, which a job's coordinator calls once for all shards).
 absl::Status ReadRowFile(const std::string& directory, const RowFile& file, int first_partition,
                          int end_partition, const VisitFileRow& visit);
 
-// The same rows, a few of each partition in turn: for a table's index, which is ordered by partition.
-// Filled in key order, it would be full where the file has come to and empty elsewhere, and each new
-// row would search through all those before it.
+// The same rows, a few of each partition in turn: for a table's index, which is ordered by
+// partition. Filled in key order, it would be full where the file has come to and empty elsewhere,
+// and each new row would search through all those before it.
 absl::Status ReadRowFileInRounds(const std::string& directory, const RowFile& file,
-                                 int first_partition, int end_partition, const VisitFileRow& visit);
+                                 int first_partition, int end_partition,
+                                 const VisitFileRow& visit);
 
 }  // namespace pagoda
 

@@ -1,7 +1,7 @@
 // How the workers of a group learn together that something went wrong with one of them.
 //
-// An error that all of them have is marked as agreed: the job can then end in order (worker 0 says it
-// once, every rank finalises) instead of by MPI_Abort.
+// An error that all of them have is marked as agreed: the job can then end in order (worker 0 says
+// it once, every rank finalises) instead of by MPI_Abort.
 //
 // **Confined to the group's thread** (functions).
 #ifndef PAGODA_WORKER_TRAIN_AGREEMENT_H_
@@ -24,7 +24,8 @@ absl::Status AgreeStatus(Group& group, const absl::Status& mine);
 absl::StatusOr<std::string> ShareText(Group& group, int root,
                                       const absl::StatusOr<std::string>& mine);
 
-// True when every rank of the group has this error. Context added later (WithContext) loses the mark.
+// True when every rank of the group has this error. Context added later (WithContext) loses the
+// mark.
 bool IsAgreed(const absl::Status& status);
 
 }  // namespace pagoda

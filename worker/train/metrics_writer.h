@@ -1,8 +1,10 @@
 // metrics.jsonl: what happened in a run, one JSON object a line, written by worker 0.
 //
 // {"event":"step","step":N,"loss":{TASK:x}}
-// {"event":"eval","split":"valid|test","step":N,"score":x,"tasks":{TASK:{"auc":x,"logloss":x,"pcoc":x,"rows":n,...}}}
-// {"event":"done","steps":N,"seconds":x,"examples_per_second":x,"digest":"...","spills":n,"reloads":n}
+// {"event":"eval","split":"valid|test","step":N,"score":x,
+//  "tasks":{TASK:{"auc":x,"logloss":x,"pcoc":x,"rows":n,...}}}
+// {"event":"done","steps":N,"seconds":x,"examples_per_second":x,"digest":"...","rows":n,
+//  "spills":n,"reloads":n}
 // Numbers are the shortest text that reads back as the same double; what is not a number is null.
 //
 // **Confined to worker 0's step thread.**

@@ -15,7 +15,8 @@
 
 namespace pagoda {
 
-// The split of this name (SplitName in worker/data/record.h is the way back); UsageError for others.
+// The split of this name (SplitName in worker/data/record.h is the way back); UsageError for
+// others.
 absl::StatusOr<Split> SplitByName(const std::string& name);
 
 JsonObject EvalLine(Split split, int64_t step, const std::vector<TaskMetrics>& metrics,

@@ -5,7 +5,7 @@
 // RUN_DIR/log/             one log a process
 // RUN_DIR/data/            record files (worker/data/dataset.h)
 // RUN_DIR/store/           the live tier's scratch, one folder a run epoch
-// RUN_DIR/job              "job_id run_epoch": its name on the wire, and the number of its last start
+// RUN_DIR/job              "job_id run_epoch": its name on the wire, the number of its last start
 // RUN_DIR/lock             held by worker 0; names the holder
 //
 // **Confined to worker 0's step thread.**

@@ -47,8 +47,9 @@ struct SessionOptions {
   std::string store_dir;   // Empty: the server's own.
 };
 
-// Looks whether standing servers are there, with a deadline that hello, which may load for minutes, cannot have: who types a
-// wrong address is told within 5 s. TemporaryError names the server. All workers call it, before anything that takes time.
+// Looks whether standing servers are there, with a deadline that hello, which may load for minutes,
+// cannot have: who types a wrong address is told within 5 s. TemporaryError names the server. All
+// workers call it, before anything that takes time.
 absl::Status ReachServers(const Cluster& cluster);
 
 class Session {

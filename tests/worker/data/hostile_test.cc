@@ -1,4 +1,5 @@
 // Input that is not what it claims to be: which rows are refused, where and why.
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,6 +35,8 @@ struct Case {
   std::string text;     // The second row is the bad one, unless it says otherwise.
   const char* message;  // Of FAIL.
 };
+
+void PrintTo(const Case& row, std::ostream* out) { *out << row.name; }
 
 class HostileRowTest : public testing::TestWithParam<Case> {};
 

@@ -1,5 +1,6 @@
 #include "worker/data/predicate.h"
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct Case {
   const char* text;
   bool value;
 };
+
+void PrintTo(const Case& predicate, std::ostream* out) { *out << predicate.text; }
 
 class PredicateValueTest : public testing::TestWithParam<Case> {};
 
