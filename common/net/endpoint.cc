@@ -53,6 +53,9 @@ absl::StatusOr<Endpoint> ParseIpc(absl::string_view path, const std::string& tex
     return UsageError(
         absl::StrCat("endpoint \"", text, "\": the path must have 1 to ", kMaxPath, " bytes"));
   }
+  if (path == "*") {
+    return UsageError(absl::StrCat("endpoint \"", text, "\": clients could not find it", kForms));
+  }
   Endpoint endpoint;
   endpoint.is_ipc = true;
   endpoint.path = std::string(path);

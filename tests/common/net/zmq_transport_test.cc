@@ -333,6 +333,7 @@ TEST(EndpointTest, ParsesWhatPeopleWrite) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("\"", wrong, "\"")));
   }
   EXPECT_FALSE(ParseEndpoint(absl::StrCat("ipc://", std::string(200, 'x'))).ok());
+  EXPECT_FALSE(ParseEndpoint("ipc://*").ok());
 }
 
 TEST(EndpointTest, ANameThatDoesNotResolveIsNamed) {
