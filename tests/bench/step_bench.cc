@@ -216,14 +216,14 @@ uint64_t DrawId(uint32_t bits) {
   return static_cast<uint64_t>(std::pow(kVocabulary + 1.0, ToUnitFloat(bits))) - 1;
 }
 
-Batch MakeBatch(int number, int rows) {
+// Ids `id(feature, row)`, everything else drawn by `number`.
+template <typename Id>
+Batch MakeBatch(int number, int rows, const Id& id) {
   Batch batch;
   batch.rows = rows;
   batch.ids.resize(kFeatures);
   for (int f = 0; f < kFeatures; ++f) {
-    for (int b = 0; b < rows; ++b) {
-      batch.ids[f].ids.push_back(SaltId(f + 1, DrawId(Philox(f, number, b)[0])));
-    }
+    for (int b = 0; b < rows; ++b) batch.ids[f].ids.push_back(SaltId(f + 1, id(f, b)));
   }
   for (int i = 0; i < rows * kDense; ++i) {
     batch.dense.push_back(ToUnitFloat(Philox(100, number, i)[0]) * 2 - 1);
@@ -254,13 +254,25 @@ class Bench {
     options.method = method;
     options.weighting.config = weighting;
     stepper_.emplace(options, program, &schema_, MakeInput(), group_.get(), std::move(clients));
-    // About 1M examples, so that the steps before the first measurement touch nearly every row.
     const int count = std::clamp(1'000'000 / rows, 32, 512);
-    for (int i = 0; i < count; ++i) batches_.push_back(MakeBatch(i, rows));
+    for (int i = 0; i < count; ++i) {
+      batches_.push_back(MakeBatch(
+          i, rows, [i](int feature, int row) { return DrawId(Philox(feature, i, row)[0]); }));
+    }
     step_ = Prepare(0);
     CHECK(stepper_->Announce(*step_).ok());
     const absl::Status pulled = stepper_->PullFirst(*step_);
     CHECK(pulled.ok()) << pulled;
+  }
+
+  // Every id once, so that no row is made while steps are measured.
+  void TouchEveryRow() {
+    const int rows = batches_[0].rows;
+    for (int first = 0; first < kVocabulary; first += rows) {
+      std::vector<Batch> lanes = {
+          MakeBatch(0, rows, [first](int, int row) { return (first + row) % kVocabulary; })};
+      RunStep(stepper_->Prepare(next_, std::move(lanes)));
+    }
   }
 
   // Steps/s over about `seconds`.
@@ -395,7 +407,7 @@ void PrintProfile(const StepProfile& before, const StepProfile& after, double pr
 void MeasureRow(const Program& program, int threads, int rows, double peak) {
   Bench bench(&program, JointMethod(AdamDefaults()), threads, rows);
   const bool reader = threads > 1;
-  bench.Measure(FLAGS_seconds, reader);  // Touches the rows.
+  bench.TouchEveryRow();
   const StepProfile before = bench.profile();
   const double prepare_before = bench.prepare_seconds();
   const int64_t steps_before = bench.steps();
@@ -423,8 +435,8 @@ void Compare(const Program& joint, const std::string& label, const TrainingMetho
   Bench one(&joint, JointMethod(AdamDefaults()), threads, rows);
   Bench other(program->get(), method, threads, rows, weighting);
   const bool reader = threads > 1;
-  one.Measure(FLAGS_seconds, reader);
-  other.Measure(FLAGS_seconds, reader);
+  one.TouchEveryRow();
+  other.TouchEveryRow();
   std::vector<double> ratios;
   for (int i = 0; i < FLAGS_rounds; ++i) {
     const double rate = one.Measure(FLAGS_seconds, reader);
