@@ -124,6 +124,10 @@ absl::StatusOr<Recomputed> Recompute(const std::string& checkpoint, const Manife
   }
   Recomputed result;
   RowDigest digest;
+  bool matches_table = false;
+  for (const TableSchema& table : schema.table()) {
+    matches_table = matches_table || Matches(scope.match, table.name());
+  }
   const auto add = [&](int table, uint64_t id, absl::Span<const std::byte> row) -> absl::Status {
     const std::string& name = schema.table(table).name();
     ++result.rows;
@@ -144,6 +148,11 @@ absl::StatusOr<Recomputed> Recompute(const std::string& checkpoint, const Manife
       std::remove_if(dense.begin(), dense.end(),
                      [&](const Tensor& tensor) { return !IsInScope(scope, schema, tensor.name); }),
       dense.end());
+  if (dense.empty() && !matches_table && !scope.match.empty()) {
+    return UsageError(absl::StrCat("--match=", scope.match,
+                                   ": no table and no dense tensor of the checkpoint has such a ",
+                                   "name; psctl dump --dense shows them"));
+  }
   std::map<std::string, double> clocks = LateClocks(schema, manifest.state());
   for (const OptimizerSchema& optimizer : schema.optimizer()) {
     if (!Matches(scope.optimizers, optimizer.name())) clocks.erase("clock/" + optimizer.name());

@@ -162,6 +162,10 @@ TEST(ProgramTest, AJobAndItsCheckpoint) {
   const Ran digest = Psctl({"digest", from});
   EXPECT_EQ(digest.output, ReadManifest(checkpoint)->digest() + "\n");
   EXPECT_NE(Psctl({"digest", from, "--match=user"}).output, digest.output);
+  const Ran of_nothing = Psctl({"digest", from, "--match=usr"});
+  EXPECT_EQ(of_nothing.exit_code, 2) << of_nothing.output;
+  EXPECT_NE(of_nothing.output.find("--match=usr: no table"), std::string::npos)
+      << of_nothing.output;
 
   const std::string dump = folder.path() + "/dump";
   for (int again = 0; again < 2; ++again) {
