@@ -280,6 +280,45 @@ TEST_F(Training, LeavesWithACheckpointWhenAskedAndGoesOn) {
   }
 }
 
+// A pipe that nobody can seek in; lists of tags; rows split by a user's value and by time.
+TEST_F(Training, PipesListsAndSplitsGiveTheSameBitsOnTwoRanks) {
+  std::ostringstream rows;
+  std::istringstream lines(Rows(0, 5000));
+  int time = 0;
+  for (std::string line; std::getline(lines, line); ++time) {
+    rows << line << ","
+         << "a" << time % 7 << "|b" << time % 5 << "," << time << "," << (time % 7 < 3) << "\n";
+  }
+  WriteTestFile(folder_->File("tagged.csv"), rows.str());
+  for (const std::string split : {"by: COLUMN column: 'user'", "by: TIME column: 'time'"}) {
+    SCOPED_TRACE(split);
+    const std::string name = split.substr(4, 4);
+    WriteTestFile(folder_->File(name + ".textproto"),
+                  absl::StrCat(R"(dataset {
+  name: "tagged"
+  column: ["user", "item", "price", "click", "buy", "tags", "time", "liked"]
+  source { path: "cat )",
+                               folder_->File("tagged.csv"), R"( |" }
+  split { train: 8 valid: 1 test: 1 )",
+                               split, R"( }
+  feature { name: "user" }
+  feature { name: "item" }
+  feature { name: "tags" kind: ID_LIST pooling: MEAN }
+  task { name: "click" label: "click" }
+  task { name: "liked" label: "liked" }
+})"));
+    const Arguments more = {"--dataset=" + folder_->File(name + ".textproto")};
+    const std::string one = "tagged-" + name, two = one + "-2";
+    const Finished done = RunProcess(Worker(one, more), kLimitSeconds);
+    ASSERT_EQ(done.exit_code, 0) << done.output;
+    // A tag decides, whoever the user is.
+    const std::string eval = LastEvent(RunDir(one), "eval");
+    EXPECT_GT(std::stod(Field(eval.substr(eval.find("\"liked\"")), "auc")), 0.95) << eval;
+    ASSERT_EQ(RunProcess(Mpirun(2, Worker(two, more)), kLimitSeconds).exit_code, 0);
+    EXPECT_EQ(Digest(RunDir(two)), Digest(RunDir(one)));
+  }
+}
+
 // Two different ones: the kernel makes one of two equal signals that wait together.
 TEST_F(Training, ASecondSignalLeavesAtOnce) {
   Process process(Worker("twice", EndlessFlags()));

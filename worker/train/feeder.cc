@@ -31,7 +31,7 @@ Feeder::~Feeder() {
   thread_.join();
 }
 
-absl::StatusOr<PreparedStepPtr> Feeder::ReadStep(int64_t step) {
+absl::StatusOr<std::vector<Batch>> Feeder::ReadBatches(int64_t step) {
   const int64_t epoch = step / order_->steps_per_epoch();
   const int64_t epoch_step = step % order_->steps_per_epoch();
   std::vector<Batch> batches(options_.lane_count);
@@ -41,16 +41,25 @@ absl::StatusOr<PreparedStepPtr> Feeder::ReadStep(int64_t step) {
         WithContext(dataset_->Fill(TRAIN, records, &batches[i]), absl::StrCat("read step ", step)));
     PrepareTrainingBatch(options_.tasks, &batches[i]);
   }
-  return stepper_->Prepare(step, std::move(batches));
+  return batches;
+}
+
+absl::StatusOr<PreparedStepPtr> Feeder::ReadStep(int64_t step) {
+  const double begin = Now();
+  ASSIGN_OR_RETURN(std::vector<Batch> batches, ReadBatches(step));
+  const double read = Now();
+  PreparedStepPtr prepared = stepper_->Prepare(step, std::move(batches));
+  const double end = Now();
+  absl::MutexLock lock(&mu_);
+  profile_.read += read - begin;
+  profile_.dedupe += end - read;
+  return prepared;
 }
 
 void Feeder::Read() {
   for (int64_t step = options_.first_step; step < options_.end_step; ++step) {
-    const double begin = Now();
     absl::StatusOr<PreparedStepPtr> prepared = ReadStep(step);
-    const double seconds = Now() - begin;
     absl::MutexLock lock(&mu_);
-    read_seconds_ += seconds;
     if (!prepared.ok()) {
       error_ = prepared.status();
       break;
@@ -67,7 +76,7 @@ absl::StatusOr<PreparedStepPtr> Feeder::Next() {
   const double begin = Now();
   absl::MutexLock lock(&mu_);
   mu_.Await(absl::Condition(this, &Feeder::HasNext));
-  wait_seconds_ += Now() - begin;
+  profile_.wait += Now() - begin;
   if (ready_.empty()) {
     RETURN_IF_ERROR(error_);
     return PreparedStepPtr();
@@ -77,9 +86,9 @@ absl::StatusOr<PreparedStepPtr> Feeder::Next() {
   return next;
 }
 
-double Feeder::read_seconds() const {
+FeederProfile Feeder::profile() const {
   absl::MutexLock lock(&mu_);
-  return read_seconds_;
+  return profile_;
 }
 
 }  // namespace pagoda

@@ -28,6 +28,13 @@ struct FeederOptions {
   std::vector<TaskConfig> tasks;  // Whose labels and weights are prepared: task_rules.h.
 };
 
+// Seconds, summed over steps, for --profile.
+struct FeederProfile {
+  double wait = 0;    // Of the step thread, for the next step.
+  double read = 0;    // Of the reader's thread: records into batches ...
+  double dedupe = 0;  // ... and their unique ids.
+};
+
 class Feeder {
  public:
   // Prepared steps that wait: t + 1 is announced while t computes, t + 2 is read.
@@ -43,12 +50,11 @@ class Feeder {
   // The next step; null after the last one. The reader always comes to an end, so the wait needs no
   // deadline of its own.
   absl::StatusOr<PreparedStepPtr> Next();
-  // Seconds that Next() waited, and that the reader worked.
-  double wait_seconds() const { return wait_seconds_; }
-  double read_seconds() const;
+  FeederProfile profile() const;
 
  private:
   void Read();
+  absl::StatusOr<std::vector<Batch>> ReadBatches(int64_t step);
   absl::StatusOr<PreparedStepPtr> ReadStep(int64_t step);
   bool HasRoom() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     return stopping_ || ready_.size() < kCapacity;
@@ -59,14 +65,13 @@ class Feeder {
   const Dataset* const dataset_;
   const DataOrder* const order_;
   const Stepper* const stepper_;
-  double wait_seconds_ = 0;
 
   mutable absl::Mutex mu_;
   std::deque<PreparedStepPtr> ready_ ABSL_GUARDED_BY(mu_);
   absl::Status error_ ABSL_GUARDED_BY(mu_);  // What ended the reader, after `ready_`.
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  double read_seconds_ ABSL_GUARDED_BY(mu_) = 0;
+  FeederProfile profile_ ABSL_GUARDED_BY(mu_);
   std::thread thread_;
 };
 

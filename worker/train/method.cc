@@ -269,30 +269,43 @@ void KeepNamed(const std::set<std::string>& names, Elements* elements) {
   elements->erase(std::remove_if(elements->begin(), elements->end(), gone), elements->end());
 }
 
+void KeepNames(const std::set<std::string>& names,
+               google::protobuf::RepeatedPtrField<std::string>* kept) {
+  const auto gone = [&](const std::string& name) { return names.count(name) == 0; };
+  kept->erase(std::remove_if(kept->begin(), kept->end(), gone), kept->end());
+}
+
 }  // namespace
 
 absl::Status SelectTasks(Config* config) {
-  const auto& wanted = config->train().tasks();
-  if (wanted.empty()) return absl::OkStatus();
   DatasetConfig& dataset = *config->mutable_dataset();
+  TrainConfig& train = *config->mutable_train();
   std::vector<std::string> known;
   for (const TaskConfig& task : dataset.task()) known.push_back(task.name());
+  const auto check = [&](absl::string_view field, const std::string& name) {
+    if (absl::c_linear_search(known, name)) return absl::OkStatus();
+    return UsageError(
+        absl::StrCat(field, ": the data set has no task \"", name, "\"", NearestHint(name, known)));
+  };
+  // Before any task goes: what names one that goes is right, what names none is a slip.
+  for (const std::string& name : config->model().stop_shared_gate()) {
+    RETURN_IF_ERROR(check("model.stop_shared_gate", name));
+  }
+  for (const TaskTrainConfig& task : train.task()) {
+    RETURN_IF_ERROR(check("train.task", task.name()));
+  }
   std::set<std::string> names;
-  for (const std::string& name : wanted) {
-    if (!absl::c_linear_search(known, name)) {
-      return UsageError(absl::StrCat("train.tasks: the data set has no task \"", name, "\"",
-                                     NearestHint(name, known)));
-    }
+  for (const std::string& name : train.tasks()) {
+    RETURN_IF_ERROR(check("train.tasks", name));
     if (!names.insert(name).second) {
       return UsageError(absl::StrCat("train.tasks: \"", name, "\" is there twice"));
     }
   }
+  if (names.empty()) return absl::OkStatus();
   KeepNamed(names, dataset.mutable_task());
-  KeepNamed(names, config->mutable_train()->mutable_task());
-  auto& funnel = *dataset.mutable_funnel();
-  funnel.erase(std::remove_if(funnel.begin(), funnel.end(),
-                              [&](const std::string& name) { return names.count(name) == 0; }),
-               funnel.end());
+  KeepNamed(names, train.mutable_task());
+  KeepNames(names, dataset.mutable_funnel());
+  KeepNames(names, config->mutable_model()->mutable_stop_shared_gate());
   return absl::OkStatus();
 }
 

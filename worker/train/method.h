@@ -60,8 +60,9 @@ struct TrainingMethod {
   std::vector<std::string> frozen;  // Dense parameters and "rows:TABLE" that nobody updates.
 };
 
-// Leaves in *config only the tasks that train.tasks names, and what refers to them. UsageError: an
-// unknown one, or one that is named twice.
+// Leaves in *config only the tasks that train.tasks names, and what refers to them. UsageError: a
+// task that the data set does not have, there, in train.task or in model.stop_shared_gate, or one
+// that is named twice.
 absl::Status SelectTasks(Config* config);
 
 // UsageError: an unknown rule or parameter of one, a glob that matches nothing that is left.

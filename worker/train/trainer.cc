@@ -251,6 +251,7 @@ absl::Status Trainer::Loop() {
     RETURN_IF_ERROR(ReportStep(result));
     if (pause) RETURN_IF_ERROR(Pause(wishes));
   }
+  feeding_ = feeder_->profile();
   feeder_.reset();
   return absl::OkStatus();
 }
@@ -498,16 +499,26 @@ void Trainer::PrintProfile() {
   const StepProfile& p = engine_.stepper->profile();
   const double total = (cluster_.clock->NowMs() - begin_ms_ - paused_ms_) / 1e3;
   Say(absl::StrFormat("profile of worker 0, seconds of %.3f in steps:", total));
-  const std::pair<const char*, double> parts[] = {{"pull wait", p.pull_wait},
+  const std::pair<const char*, double> parts[] = {{"wait for data", feeding_.wait},
+                                                  {"pull wait", p.pull_wait},
                                                   {"gather", p.gather},
                                                   {"forward, backward", p.forward_backward},
                                                   {"dense sync", p.dense_sync},
                                                   {"dense apply", p.dense_apply},
                                                   {"sparse sum", p.sparse_sum},
                                                   {"push", p.push}};
-  for (const auto& [name, seconds] : parts) {
+  double accounted = 0;
+  const auto say = [&](const char* name, double seconds) {
     Say(absl::StrFormat("  %-18s %9.3f  %5.1f %%", name, seconds, 100 * seconds / total));
+  };
+  for (const auto& [name, seconds] : parts) {
+    say(name, seconds);
+    accounted += seconds;
   }
+  say("other, idle", total - accounted);
+  Say("beside it, on the reader's thread:");
+  say("read", feeding_.read);
+  say("dedupe", feeding_.dedupe);
 }
 
 }  // namespace pagoda

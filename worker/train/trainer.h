@@ -98,6 +98,7 @@ class Trainer {
   TrainState state_;
   Engine engine_;
   std::unique_ptr<Feeder> feeder_;         // After engine_: it prepares with the stepper.
+  FeederProfile feeding_;                  // Of the feeder that is gone.
   PreparedStepPtr current_;                // Its rows are pulled; null: the pipeline is empty.
   std::deque<PreparedStepPtr> announced_;  // The steps after it, at most kStepsAhead.
   WishExchange wishes_;
@@ -109,8 +110,8 @@ class Trainer {
   std::unique_ptr<Checkpointer> checkpointer_;
   int64_t checkpoint_ms_ = 0;  // When the last one was written.
 
-  int64_t scalars_ms_ = 0;     // When events_ had a step's scalars last ...
-  int64_t scalars_rows_ = 0;   // ... and the examples trained since.
+  int64_t scalars_ms_ = 0;    // When events_ had a step's scalars last ...
+  int64_t scalars_rows_ = 0;  // ... and the examples trained since.
 
   int64_t begin_ms_ = 0;   // Of the loop.
   int64_t paused_ms_ = 0;  // Of which at pauses.

@@ -255,6 +255,35 @@ INSTANTIATE_TEST_SUITE_P(
                            "'time/*', 'level?/time/*'"}),
     [](const auto& info) { return info.param.name; });
 
+TEST(SelectTasksTest, NamesThatNoTaskHasAreSlips) {
+  const auto error = [](const std::string& text) {
+    Config config = *ParseConfig(
+        "dataset { task { name: 'click' label: 'x' } "
+        "task { name: 'time' label: 'y' } } " +
+            text,
+        "test");
+    return std::string(SelectTasks(&config).message());
+  };
+  EXPECT_THAT(error("train { tasks: 'clik' }"), HasSubstr("train.tasks: the data set has no task"));
+  EXPECT_THAT(error("train { task { name: 'clik' } }"), HasSubstr("train.task: the data set"));
+  EXPECT_THAT(error("model { stop_shared_gate: 'tme' }"), HasSubstr("model.stop_shared_gate: the"));
+  EXPECT_THAT(error("train { tasks: ['time', 'time'] }"), HasSubstr("is there twice"));
+}
+
+TEST(SelectTasksTest, WhatNamesATaskThatGoesGoesToo) {
+  Config config = *ParseConfig(R"(
+      dataset { task { name: 'click' label: 'x' } task { name: 'time' label: 'y' }
+                funnel: ['click', 'time'] }
+      model { stop_shared_gate: 'time' }
+      train { tasks: 'click' task { name: 'time' } })",
+                               "test");
+  ASSERT_TRUE(SelectTasks(&config).ok());
+  EXPECT_EQ(config.dataset().task_size(), 1);
+  EXPECT_THAT(config.dataset().funnel(), ElementsAre("click"));
+  EXPECT_THAT(config.model().stop_shared_gate(), IsEmpty());
+  EXPECT_THAT(config.train().task(), IsEmpty());
+}
+
 TEST(AlternatingTest, SharedOwnershipIsNotIndependent) {
   // What the tests above compare does change where time owns it too.
   Job job = GoodJob(kMmoe, "method: ALTERNATING");
