@@ -61,9 +61,6 @@ absl::Status CheckStyle(const ModelConfig& config) {
   if (!(config.dropout() >= 0 && config.dropout() < 1)) {
     return Refuse(config, absl::StrCat("dropout is ", config.dropout(), "; allowed: [0, 1)"));
   }
-  if (config.normalization() == ModelConfig::BATCH) {
-    return Refuse(config, "normalization: BATCH is not in this version; LAYER is");
-  }
   if (config.interaction().layers() < 1 || config.interaction().layers() > 100) {
     return Refuse(config, absl::StrCat("interaction.layers is ", config.interaction().layers(),
                                        "; allowed: 1 to 100"));
