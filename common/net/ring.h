@@ -126,7 +126,8 @@ class RingServer {
   absl::StatusOr<Frames> Receive(PeerId* from);
   // kUnavailable: that client is gone, or takes nothing in.
   absl::Status Send(const PeerId& to, Frames frames);
-  // Whether it is one of ours: ZeroMQ's names that start with 0 have five bytes.
+  // Whether it is one of ours. Those that ZeroMQ gives have five bytes; a client at the socket that
+  // chose such a name itself is not heard.
   static bool IsPeer(const PeerId& peer) { return peer.size() == 9 && peer[0] == '\0'; }
   // False: there is something to do. Else clients will ring until AfterSleep.
   bool BeforeSleep();

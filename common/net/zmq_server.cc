@@ -127,7 +127,12 @@ class ZmqServer : public Server {
       absl::StatusOr<Frames> frames = rings_->Receive(&from_);
       if (!absl::IsDeadlineExceeded(frames.status())) return frames;
     }
-    return ReceiveFrames(socket_, &from_);
+    absl::StatusOr<Frames> frames = ReceiveFrames(socket_, &from_);
+    // ZeroMQ lets a client choose any name: with that of a ring, its reply would go there.
+    if (frames.ok() && RingServer::IsPeer(from_)) {
+      return DataError("a client at the socket calls itself one of shared memory");
+    }
+    return frames;
   }
 
   absl::Status SendTo(const PeerId& to, Frames frames) {

@@ -108,12 +108,21 @@ void CheckGroup(Group& group) {
   }
 }
 
-int Collectives(Group& group) {
+// Whether AllReduceTree works in memory: on one host it must, unless it was told not to.
+void CheckSharesMemory(Group& group, bool expected) {
+  const auto space = group.shared_space();
+  CHECK_EQ(space.status(), absl::OkStatus());
+  CHECK_EQ(*space != nullptr, expected) << "rank " << group.rank() << " of " << group.size();
+}
+
+int Collectives(Group& group, bool shares_memory) {
+  CheckSharesMemory(group, shares_memory);
   CheckGroup(group);
   auto half = group.Split(group.rank() % 2);
   CHECK_EQ(half.status(), absl::OkStatus());
   CHECK_EQ((*half)->rank(), group.rank() / 2);
   CHECK_EQ((*half)->size(), (group.size() + 1 - group.rank() % 2) / 2);
+  CheckSharesMemory(**half, shares_memory);
   CheckGroup(**half);
   // Tags of parent, child and grandchild must not meet: leave one message under way in each.
   auto quarter = (*half)->Split((*half)->rank() / 2);
@@ -206,7 +215,8 @@ int Run(const std::string& mode, int argc, char** argv) {
   options.share_memory = mode != "messages";
   auto group = OpenGroup(true, options);
   CHECK_EQ(group.status(), absl::OkStatus());
-  if (mode == "collectives" || mode == "messages") return Collectives(**group);
+  if (mode == "collectives" || mode == "messages")
+    return Collectives(**group, options.share_memory);
   if (mode == "stopped") StoppedPeer(**group);
   if (mode == "wrong_size") WrongSize(**group);
   if (mode == "wrong_sum") WrongSum(**group);
@@ -227,6 +237,6 @@ int Run(const std::string& mode, int argc, char** argv) {
 int main(int argc, char** argv) {
   google::InitGoogleLogging(argv[0]);
   FLAGS_logtostderr = true;
-  CHECK_GE(argc, 2) << "mpi_ranks collectives|stopped|wrong_size|abort|bench [BYTES [WORK_MS]]";
+  CHECK_GE(argc, 2) << "mpi_ranks MODE, one of Run; bench [BYTES [WORK_MS]]";
   return pagoda::Run(argv[1], argc, argv);
 }

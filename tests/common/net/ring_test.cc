@@ -25,17 +25,18 @@ Frames Sample(size_t ids) {
   return Encode(std::move(message));
 }
 
-// Sends back what came, as OK.
+// Sends back what came, as OK, and counts which way.
 class Echo : public Handler {
  public:
   void Handle(const PeerId& from, Message request, Outbox& outbox) override {
+    ++(RingServer::IsPeer(from) ? by_ring : by_socket);
     request.header.set_kind(WireHeader::OK);
     outbox.push_back({from, std::move(request)});
   }
   void Tick(int64_t, Outbox&) override {}
   void CountRefused() override { ++refused; }
   bool Done() const override { return false; }
-  std::atomic<int> refused{0};
+  std::atomic<int> by_ring{0}, by_socket{0}, refused{0};
 };
 
 class RingTest : public testing::Test {
@@ -146,6 +147,8 @@ TEST_F(RingServerTest, ManyClientsAtOnceLoseNothing) {
     });
   }
   for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(echo_.by_ring, 6 * 200 * 4);
+  EXPECT_EQ(echo_.by_socket, 0);
 }
 
 TEST_F(RingServerTest, SlotsOfThoseWhoLeftAreUsedAgain) {
@@ -154,6 +157,8 @@ TEST_F(RingServerTest, SlotsOfThoseWhoLeftAreUsedAgain) {
     ASSERT_TRUE(client.Start(Request(20'000)).ok());  // Leaves before its reply.
     ASSERT_TRUE(client.Call(Request(3)).ok());
   }
+  EXPECT_EQ(echo_.by_ring, 2 * 2 * kRingSlots);
+  EXPECT_EQ(echo_.by_socket, 0);
 }
 
 TEST_F(RingServerTest, WithoutASlotOrTheMemoryItIsTheSocket) {
@@ -170,6 +175,30 @@ TEST_F(RingServerTest, WithoutASlotOrTheMemoryItIsTheSocket) {
   ASSERT_TRUE(elsewhere.ok()) << elsewhere.status();
   ShardClient client(*std::move(elsewhere), Options(), Clock::Steady());
   EXPECT_TRUE(client.Call(Request(3)).ok());
+  EXPECT_EQ(echo_.by_socket, 2);
+}
+
+// The first client of slot 0 is 0 | slot | generation, eight bytes of zero behind a zero.
+TEST_F(RingServerTest, ASocketWithTheNameOfARingIsNotHeard) {
+  ShardClient victim = Open();
+  ASSERT_TRUE(victim.Call(Request(3)).ok());
+  ASSERT_EQ(echo_.by_ring, 1);
+  zmq::context_t context;
+  zmq::socket_t intruder(context, zmq::socket_type::dealer);
+  intruder.set(zmq::sockopt::linger, 0);
+  intruder.set(zmq::sockopt::routing_id, std::string(9, '\0'));
+  intruder.connect(server_->endpoint());
+  // As the victim's next: the reply would pass for its own.
+  Message message = Request(5);
+  message.header.set_sequence(2);
+  ASSERT_TRUE(SendFrames(intruder, PeerId(), Encode(std::move(message))).ok());
+  const Deadline deadline = Deadline::After(*Clock::Steady(), 5'000);
+  while (echo_.refused == 0 && !deadline.Passed(*Clock::Steady())) Clock::Steady()->SleepMs(5);
+  EXPECT_EQ(echo_.refused, 1);
+  const auto reply = victim.Call(Request(3));
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(Ids(*reply).size(), 3u);
+  EXPECT_EQ(echo_.by_socket + echo_.by_ring, 2);
 }
 
 }  // namespace
