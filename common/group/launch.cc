@@ -69,9 +69,11 @@ Launch ReadLaunch(Variable variable) {
   return launch;
 }
 
+bool SpeaksBeforeGroup(const Launch& launch) { return launch.is_first || launch.is_first_on_host; }
+
 int LeaveBeforeGroup(const Launch& launch, absl::string_view program, const absl::Status& status) {
   constexpr int kOthersLeaveMs = 300, kFirstLeavesMs = 2'000;
-  if (launch.by_mpirun && !launch.is_first && !launch.is_first_on_host) return 0;
+  if (!SpeaksBeforeGroup(launch)) return 0;
   if (!launch.is_first) Clock::Steady()->SleepMs(kFirstLeavesMs);
   std::fputs(absl::StrCat(program, ": ", status.message(), "\n").c_str(), stderr);
   if (launch.by_mpi) Clock::Steady()->SleepMs(kOthersLeaveMs);

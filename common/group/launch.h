@@ -26,10 +26,14 @@ struct Launch {
 // `variable`: the value of an environment variable, or null.
 Launch ReadLaunch(absl::FunctionRef<const char*(const char* name)> variable);
 
+// Who says why the job ends before there is a group: the first rank of a command, and the first on
+// each other host, which may share no files with it and be alone in its failure.
+bool SpeaksBeforeGroup(const Launch& launch);
+
 // Of a failure that every rank sees alike before there is a group: one rank prints
 // "PROGRAM: MESSAGE", after the others have left; returns this rank's exit code. mpirun takes the
-// first exit code that is not 0. A host that shares no files with the first rank's may be alone in
-// its failure: its first rank speaks too, unless it is ended before.
+// first exit code that is not 0, srun the largest: who is silent has 0. Another host's first rank
+// waits for the end that the launcher makes of it, and speaks if none comes.
 int LeaveBeforeGroup(const Launch& launch, absl::string_view program, const absl::Status& status);
 
 // REQUIRES: launch.by_mpirun; this process leaves within `after_ms`, and its exit code is not 0.

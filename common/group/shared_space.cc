@@ -8,8 +8,10 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "common/group/group.h"
+#include "glog/logging.h"
 
 namespace pagoda {
 namespace {
@@ -21,15 +23,21 @@ constexpr auto kPollTime = std::chrono::microseconds(100);
 
 absl::StatusOr<std::unique_ptr<SharedSpace>> SharedSpace::Open(Group& group) {
   const int ranks = group.size();
-  if (ranks > kMaxRanks) return nullptr;
-  absl::StatusOr<std::unique_ptr<SharedMemory>> memory = IoError("made by rank 0");
+  const auto by_messages = [&](absl::string_view why) {
+    LOG_IF(INFO, group.rank() == 0) << ranks << " ranks add by messages, not in memory: " << why;
+    return nullptr;
+  };
+  if (ranks > kMaxRanks) return by_messages(absl::StrCat("more than ", kMaxRanks, " ranks"));
+  absl::StatusOr<std::unique_ptr<SharedMemory>> memory = IoError("rank 0 made none");
   if (group.rank() == 0) memory = SharedMemory::Create(Bytes(ranks));
   ASSIGN_OR_RETURN(const std::string name,
                    group.Broadcast(0, memory.ok() ? (*memory)->name() : ""));
   if (group.rank() != 0 && !name.empty()) memory = SharedMemory::Open(name, Bytes(ranks));
-  ASSIGN_OR_RETURN(const std::vector<std::string> reached,
-                   group.AllGather(memory.ok() ? "yes" : "no"));
-  if (reached != std::vector<std::string>(ranks, "yes")) return nullptr;
+  ASSIGN_OR_RETURN(const std::vector<std::string> errors,
+                   group.AllGather(memory.ok() ? "" : memory.status().message()));
+  for (int rank = 0; rank < ranks; ++rank) {
+    if (!errors[rank].empty()) return by_messages(absl::StrCat("rank ", rank, ": ", errors[rank]));
+  }
   (*memory)->Hide();
   return std::unique_ptr<SharedSpace>(new SharedSpace(*std::move(memory), group.rank(), ranks));
 }

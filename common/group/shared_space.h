@@ -31,13 +31,12 @@ class SharedSpace {
   static constexpr int kMaxRanks = 256;
 
   // All ranks of the group must call it. Null at all of them when one cannot reach the memory that
-  // rank 0 made: it is on another host.
+  // rank 0 made (it is on another host) or there are too many; rank 0 then logs why.
   static absl::StatusOr<std::unique_ptr<SharedSpace>> Open(Group& group);
 
   // What `rank` writes for all, up to kNoteBytes or kPartBytes: read between a barrier and the
-  // next.
-  // There are two sets of notes, so that whoever alternates needs no second barrier: who writes set
-  // i again has seen all others write the other one, and so be done with this.
+  // next. There are two sets of notes, so that whoever alternates needs no second barrier: who
+  // writes set i again has seen all others write the other one, and so be done with this.
   std::byte* note(int set, int rank) const {
     return notes_ + (size_t(set) * ranks_ + rank) * kNoteBytes;
   }

@@ -57,6 +57,22 @@ TEST(Launch, SrunIsNotMpirun) {
   EXPECT_EQ(launch.workers, 0);
 }
 
+TEST(Launch, OneRankOfAHostSpeaksUnderAnyLauncher) {
+  for (const char* rank : {"OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK"}) {
+    SCOPED_TRACE(rank);
+    std::map<std::string, std::string> environment = {{"PMI_SIZE", "4"}, {rank, "0"}};
+    if (rank[0] == 'O') environment["OMPI_COMM_WORLD_SIZE"] = "4";
+    EXPECT_TRUE(SpeaksBeforeGroup(Read(environment)));
+    environment[rank] = "1";
+    EXPECT_FALSE(SpeaksBeforeGroup(Read(environment)));
+    environment["SLURM_LOCALID"] = "1";
+    EXPECT_FALSE(SpeaksBeforeGroup(Read(environment)));
+    environment["SLURM_LOCALID"] = "0";  // Of another host.
+    EXPECT_TRUE(SpeaksBeforeGroup(Read(environment)));
+  }
+  EXPECT_TRUE(SpeaksBeforeGroup(Read({})));
+}
+
 TEST(Launch, NonsenseCountsAsNotSaid) {
   const Launch launch = Read({{"OMPI_COMM_WORLD_SIZE", "many"},
                               {"OMPI_COMM_WORLD_RANK", ""},
