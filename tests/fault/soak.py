@@ -4,10 +4,15 @@
   tests/fault/soak.py --bin=build/bin [--rounds=10] [--seed=N] [--form=NAME ...]
 
 A round starts a job of one form (one process; ranks that host shards; servers as ranks; standing servers), kills a
-victim chosen at random after a random time (one process of the job, mpirun, or all at once; of standing servers one,
-too, which is then started again), waits until nothing of the job is left, and starts it again with --resume; a few
-times. Then the job runs to its end. The seed is printed: the same one draws the same victims and times. The binaries
-are copied first, so that a build meanwhile does not mix two versions.
+victim chosen at random (one process of the job, mpirun, or all at once; of standing servers one, too, which is then
+started again), waits until nothing of the job is left, and starts it again with --resume; a few times. Then the job
+runs to its end.
+
+The moment is drawn as a place in the job, not as a time, so that a slow machine and a fast one are hit alike: soon
+after the start (one life in four), or soon after a checkpoint that is still to come, the last one included. A job
+that has ended all the same before its kill was missed: that is printed and counted, and its round has one kill less.
+The seed is printed: the same one draws the same victims and places. The binaries are copied first, so that a build
+meanwhile does not mix two versions.
 """
 import argparse
 import json
@@ -22,7 +27,9 @@ import tempfile
 import time
 
 ORPHAN_SECONDS = 15  # design.md, section 8: nothing of a job is alive so long after its launcher.
-RUN_SECONDS = 120
+RUN_SECONDS = 300
+CHECKPOINT_STEPS = 7
+STEPS = 282  # 3 epochs of 94 steps, as the reference run confirms.
 # In the environment of all processes of a job, whatever their arguments, parents and process groups: pserver ranks
 # have no --run_dir, and lose their parent with mpirun.
 MARK = "PAGODA_SOAK_RUN"
@@ -55,8 +62,8 @@ class Soak:
         return [str(self.bin / "worker"), f"--config_root={CONFIGS}", "--model=mmoe",
                 f"--dataset={self.work}/data.textproto",
                 f"--run_dir={self.work / run}", "--lanes=8", "--batch_size=256", "--epochs=3", "--resume",
-                "--override=train { checkpoint_every_steps: 7 patience: 0 } "
-                "model { embedding_dim: 4 experts: 2 expert: [16] tower: [8] }", *more]
+                "--override=train { checkpoint_every_steps: %d patience: 0 } "
+                "model { embedding_dim: 4 experts: 2 expert: [16] tower: [8] }" % CHECKPOINT_STEPS, *more]
 
     def command(self, form, run):
         if form == "process":
@@ -90,18 +97,42 @@ class Soak:
                 continue
         return found
 
+    def newest_checkpoint(self, run):
+        """Its step; 0 when there is none."""
+        folders = self.work.glob(f"{run}/checkpoints/step-*")
+        return max((int(step) for _, _, step in (f.name.partition("-") for f in folders) if step.isdigit()), default=0)
+
+    def await_moment(self, run, job):
+        """Sleeps until the place in the job where it is to be hit; False: it ended before."""
+        done = self.newest_checkpoint(run)
+        early, fraction, late = self.random.random() < 0.25, self.random.random(), self.random.random()
+        if not early:
+            target = done + 1 + int(fraction * (STEPS - done))
+            begin = time.monotonic()
+            while job.poll() is None and self.newest_checkpoint(run) < min(target, STEPS):
+                if time.monotonic() - begin > RUN_SECONDS:
+                    raise AssertionError(f"{run}: no step {target} in {RUN_SECONDS} s")
+                time.sleep(0.01)
+        time.sleep(late * (1.5 if early else 0.2))
+        return job.poll() is None
+
     def kill_something(self, form, run, job):
-        pids = sorted(self.alive(run))
+        """Returns the victim; "missed" when all had ended."""
         victim = self.random.choice(["launcher", "one", "all"] + (["server"] if form == "standing" else []))
+        pick = self.random.random()
+        is_running = self.await_moment(run, job)
+        pids = sorted(self.alive(run))
+        if not is_running or not pids:
+            return "missed"
         if victim == "server":
-            port = self.random.choice(list(self.servers))
+            port = sorted(self.servers)[int(pick * len(self.servers))]
             self.servers[port].kill()
             self.servers[port].wait()
             self.start_server(port)
             # Workers find another server's life behind the address; the launcher's user ends the job.
-            time.sleep(self.random.uniform(0, 1))
-        targets = {"launcher": [job.pid], "server": [job.pid], "all": pids}.get(victim) or [self.random.choice(pids or [job.pid])]
-        for pid in targets:
+            time.sleep(pick)
+        targets = {"launcher": [job.pid], "server": [job.pid], "all": pids}.get(victim)
+        for pid in targets or [pids[int(pick * len(pids))]]:
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -118,7 +149,10 @@ class Soak:
 
     def digest(self, run):
         lines = [json.loads(line) for line in (self.work / run / "metrics.jsonl").read_text().splitlines()]
-        return [line["digest"] for line in lines if line["event"] == "done"][-1]
+        done = [line for line in lines if line["event"] == "done"][-1]
+        if done["steps"] != STEPS:
+            raise AssertionError(f"{run}: {done['steps']} steps, expected {STEPS}")
+        return done["digest"]
 
     def run_to_end(self, form, run):
         log = (self.work / f"{run}.log").open("ab")
@@ -134,9 +168,10 @@ class Soak:
             log = (self.work / f"{run}.log").open("ab")
             job = subprocess.Popen(self.command(form, run), env=self.environment(run), stdin=subprocess.DEVNULL,
                                    stdout=log, stderr=log)
-            time.sleep(self.random.uniform(0.2, 3))
             victims.append(self.kill_something(form, run, job))
             self.await_end(job, run)
+            if victims[-1] == "missed":
+                break
         got = self.run_to_end(form, run)
         if got != reference:
             raise AssertionError(f"{run}: digest {got}, undisturbed {reference}; killed: {victims}")
@@ -154,6 +189,7 @@ def main():
     work = pathlib.Path(tempfile.mkdtemp(prefix="pagoda-soak-"))
     soak = Soak(arguments.bin.resolve(), work, arguments.seed)
     failures = 0
+    victims = []
     try:
         reference = soak.run_to_end("process", "reference")
         for form in arguments.form or ["process", "ranks", "pservers", "standing"]:
@@ -164,15 +200,17 @@ def main():
                 run = f"{form}-{number}"
                 begin = time.monotonic()
                 try:
-                    victims = soak.round(form, run, reference)
-                    print(f"{run}: ok, {time.monotonic() - begin:.0f} s, killed {' '.join(victims)}", flush=True)
+                    killed = soak.round(form, run, reference)
+                    victims += killed
+                    print(f"{run}: ok, {time.monotonic() - begin:.0f} s, killed {' '.join(killed)}", flush=True)
                 except (AssertionError, subprocess.TimeoutExpired) as error:
                     failures += 1
                     print(f"{run}: FAILED: {error}", flush=True)
     finally:
         for server in soak.servers.values():
             server.kill()
-    print(f"{failures} failures; logs in {work}")
+    kills = {victim: victims.count(victim) for victim in sorted(set(victims))}
+    print(f"{failures} failures; victims of the rounds that passed: {kills}; logs in {work}")
     return 1 if failures else 0
 
 
