@@ -138,7 +138,7 @@ std::vector<ParameterSpec> AdamParameters() {
            .minimum = 0,
            .maximum = 1,
            .help = "1: bias correction by each row's (dense tensor's) own number of updates",
-           .is_flag = true}};
+           .kind = ParameterKind::kFlag}};
 }
 
 AdamOptions AdamOptionsOf(const std::map<std::string, double>& parameters) {

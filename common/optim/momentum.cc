@@ -90,7 +90,7 @@ PAGODA_REGISTER_RULE({
                     .minimum = 0,
                     .maximum = 1,
                     .help = "1: look ahead (Nesterov)",
-                    .is_flag = true},
+                    .kind = ParameterKind::kFlag},
                    L2Parameter()},
     .make = [](const std::map<std::string, double>& p) -> std::unique_ptr<Rule> {
       return std::make_unique<Momentum>(p);

@@ -3,6 +3,7 @@
 #include <glog/logging.h>
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -67,9 +68,13 @@ absl::StatusOr<std::map<std::string, double>> ResolveParameters(
                                      " is out of range: must be in [", spec->minimum, ", ",
                                      spec->maximum, "] (", spec->help, ")"));
     }
-    if (spec->is_flag && value != 0 && value != 1) {
+    if (spec->kind == ParameterKind::kFlag && value != 0 && value != 1) {
       return UsageError(absl::StrCat(owner, ": parameter ", name, " = ", value,
                                      ": must be 0 or 1 (", spec->help, ")"));
+    }
+    if (spec->kind == ParameterKind::kWhole && value != std::floor(value)) {
+      return UsageError(absl::StrCat(owner, ": parameter ", name, " = ", value,
+                                     ": must be a whole number (", spec->help, ")"));
     }
     resolved[name] = value;
   }

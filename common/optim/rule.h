@@ -31,14 +31,16 @@
 
 namespace pagoda {
 
-// One parameter of a rule (or of a model), declared once.
+enum class ParameterKind { kReal, kWhole, kFlag };  // kFlag: 0 or 1.
+
+// One parameter of a rule, a weighting or a model, declared once.
 struct ParameterSpec {
   std::string name;
   double default_value;
   double minimum;  // Inclusive.
   double maximum;  // Inclusive.
   std::string help;
-  bool is_flag = false;  // 0 or 1.
+  ParameterKind kind = ParameterKind::kReal;
 };
 
 // What rules that torch gives a weight_decay have: the gradient of l2 / 2 |w|^2 is added to g. On

@@ -10,7 +10,6 @@
 // mean over all rows; it drives them to one expert each. n is a power of 2; the paper's penalty for
 // other n is not here.
 #include <bit>
-#include <cmath>
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
@@ -22,10 +21,6 @@ namespace {
 absl::Status Check(const ModelArgs& args) {
   RETURN_IF_ERROR(RequireWidths(args, "expert", args.config.expert()));
   const int n = args.config.experts();
-  const double k = args.parameters.at("selectors");
-  if (k != std::floor(k)) {
-    return UsageError(absl::StrCat("model dselect_k: selectors is ", k, "; it must be whole"));
-  }
   if (n >= 2 && std::has_single_bit(static_cast<unsigned>(n))) return absl::OkStatus();
   return UsageError(
       absl::StrCat("model dselect_k: experts is ", n, "; it must be a power of 2, at least 2"));
@@ -67,7 +62,8 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "dselect_k",
                        .help = "mmoe whose gates choose k of the experts, smoothly",
                        .source = "Hazimeh et al., NeurIPS 2021",
-                       .parameters = {{"selectors", 2, 1, 64, "k: experts that a gate may choose"},
+                       .parameters = {{"selectors", 2, 1, 64, "k: experts that a gate may choose",
+                                       ParameterKind::kWhole},
                                       {"gamma", 1, 1e-3, 1e3, "width of the smooth step"},
                                       {"entropy_weight", 0, 0, 1e6,
                                        "lambda: drives each selector to one expert"}},

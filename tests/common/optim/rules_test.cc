@@ -20,7 +20,7 @@ std::map<std::string, double> OffDefaults(const RuleInfo& info) {
   std::map<std::string, double> values;
   for (const ParameterSpec& spec : info.parameters) {
     double value = spec.default_value == 0 ? 0.01 : spec.default_value * 0.9;
-    if (spec.is_flag) value = 1 - spec.default_value;
+    if (spec.kind == ParameterKind::kFlag) value = 1 - spec.default_value;
     if (value < spec.minimum || value > spec.maximum) value = (spec.minimum + spec.maximum) / 2;
     EXPECT_NE(value, spec.default_value) << info.name << "." << spec.name;
     values[spec.name] = value;
@@ -308,6 +308,21 @@ TEST(Rules, ErrorsNameTheNearAndTheRange) {
   EXPECT_THAT(MakeRule("sgd", {{"x", 1}}).status().message(), HasSubstr("no parameter \"x\""));
   EXPECT_THAT(MakeRule("momentum", {{"nesterov", 0.5}}).status().message(),
               HasSubstr("must be 0 or 1"));
+}
+
+TEST(Parameters, AreOfTheirKind) {
+  const std::vector<ParameterSpec> declared = {
+      {"rate", 0.5, 0, 1, "a number"},
+      {"steps", 2, 0, 100, "how many", ParameterKind::kWhole},
+      {"on", 0, 0, 1, "a switch", ParameterKind::kFlag}};
+  const auto error = [&](const std::string& name, double value) {
+    return std::string(ResolveParameters("x", declared, {{name, value}}).status().message());
+  };
+  EXPECT_EQ(error("rate", 0.25), "");
+  EXPECT_EQ(error("steps", 3), "");
+  EXPECT_EQ(error("on", 1), "");
+  EXPECT_THAT(error("steps", 2.5), HasSubstr("steps = 2.5: must be a whole number (how many)"));
+  EXPECT_THAT(error("on", 0.5), HasSubstr("must be 0 or 1 (a switch)"));
 }
 
 }  // namespace

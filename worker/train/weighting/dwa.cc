@@ -69,7 +69,8 @@ PAGODA_REGISTER_WEIGHTING({
     .help = "dynamic weight average: more for tasks whose losses fall slowly",
     .source = "Liu, Johns, Davison, CVPR 2019, eq. (7)",
     .parameters = {{"temperature", 2, 1e-3, 1e12, "T: higher is more even"},
-                   {"window_steps", 0, 0, 1e12, "steps of a window; 0: an epoch"}},
+                   {"window_steps", 0, 0, 1e12, "steps of a window; 0: an epoch",
+                    ParameterKind::kWhole}},
     .make = [](const WeightingArgs& args) -> std::unique_ptr<Weighting> {
       return std::make_unique<DynamicWeightAverage>(args);
     },

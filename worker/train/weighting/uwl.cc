@@ -71,11 +71,13 @@ PAGODA_REGISTER_WEIGHTING({
     .help = "uncertainty weighting: a learned log variance s a task",
     .source = "Kendall, Gal, Cipolla, CVPR 2018, eq. (7), (10)",
     .parameters = {{"frozen", 0, 0, 1,
-                    "1: s stays 0, weights 1 (regression) and 2 (classification)", true},
+                    "1: s stays 0, weights 1 (regression) and 2 (classification)",
+                    ParameterKind::kFlag},
                    {"rate", 0, 0, 10, "learning rate of s; 0: that of the dense parameters"}},
     .make = [](const WeightingArgs& args) -> std::unique_ptr<Weighting> {
       return std::make_unique<UncertaintyWeighting>(args);
     },
+    .learns_by_rule = true,
 });
 
 }  // namespace

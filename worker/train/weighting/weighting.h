@@ -46,7 +46,7 @@ struct WeightingArgs {
   int64_t steps_per_epoch = 1;
   // Of `schedule`: see config.proto.
   std::vector<WeightingPoint> points;
-  // Moves weights that are learned (uwl): the rule and rate of the dense parameters.
+  // Moves weights that are learned (uwl): the rule of the dense parameters without its decay.
   std::shared_ptr<const Rule> rule;
 };
 
@@ -96,6 +96,7 @@ struct WeightingInfo {
   std::string source;  // Paper.
   std::vector<ParameterSpec> parameters;
   std::unique_ptr<Weighting> (*make)(const WeightingArgs& args);
+  bool learns_by_rule = false;  // Moves its state by WeightingArgs::rule.
 };
 
 // By name; filled before main.
