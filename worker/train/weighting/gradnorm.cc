@@ -7,7 +7,8 @@
 //   L_grad = sum_k |G_k - Gbar r_k^alpha|, the targets taken as constants,
 // one gradient step on the w_k, which are then scaled to sum to K. W is a named group of dense
 // parameters (the paper: the last shared layer). Deviation: a plain gradient step of its own rate
-// instead of the network's optimizer. L_k(0) is the loss of the first step that had task k.
+// instead of the network's optimizer. L_k(0) is the loss of the first step that had task k. All of
+// this is among the tasks of the step: absent ones keep their w_k.
 #include <algorithm>
 #include <cmath>
 
@@ -37,8 +38,12 @@ class GradNorm : public Weighting {
 
   void Observe(const WeightingStep& step) override {
     std::vector<size_t> here;
+    double wanted = tasks_;  // Of the weights here: all K sum to K.
     for (size_t k = 0; k < tasks_; ++k) {
-      if (!step.present[k] || !(step.losses[k] > 0)) continue;
+      if (!step.present[k] || !(step.losses[k] > 0)) {
+        wanted -= state_[k];
+        continue;
+      }
       if (FirstLoss(k) == 0) FirstLoss(k) = step.losses[k];
       here.push_back(k);
     }
@@ -55,8 +60,8 @@ class GradNorm : public Weighting {
       state_[k] = std::max(kSmallestWeight, state_[k] - rate_ * slope * Norm(step, k));
     }
     double sum = 0;
-    for (size_t k = 0; k < tasks_; ++k) sum += state_[k];
-    for (size_t k = 0; k < tasks_; ++k) state_[k] *= tasks_ / sum;
+    for (const size_t k : here) sum += state_[k];
+    for (const size_t k : here) state_[k] *= wanted / sum;
   }
 
   std::vector<std::string> state_names() const override { return names_; }

@@ -280,6 +280,21 @@ TEST(GradNormTest, EvensOutTheNorms) {
   EXPECT_NEAR(w[0] * 3, w[1] * 1, 0.02);  // Within one step of the rate.
 }
 
+// An absent task keeps its weight, and the present ones share what was theirs.
+TEST(GradNormTest, AnAbsentTaskKeepsItsWeight) {
+  const auto gradnorm = Make("name: 'gradnorm'", ArgsOf(3));
+  Facts facts(3);
+  facts.SetGradients({{3, 0, 0}, {0, 1, 0}, {0, 0, 7}});
+  gradnorm->Observe(facts.Step());
+  const Vector before(gradnorm->state().begin(), gradnorm->state().begin() + 3);
+  facts.present[2] = false;
+  for (int i = 0; i < 10; ++i) gradnorm->Observe(facts.Step());
+  const absl::Span<const double> after = gradnorm->state();
+  EXPECT_EQ(after[2], before[2]);
+  EXPECT_NE(after[0], before[0]);
+  EXPECT_NEAR(after[0] + after[1], before[0] + before[1], 1e-12);
+}
+
 TEST(FamoTest, RaisesTheTaskWhoseLogLossFallsLeast) {
   const auto famo = Make("name: 'famo'", ArgsOf(2));
   Facts facts(2);
@@ -313,6 +328,10 @@ TEST(WeightingTest, MistakesAreNamed) {
   };
   EXPECT_NE(error("name: 'pcgard'").find("pcgrad"), std::string::npos);
   EXPECT_NE(error("name: 'dwa' parameter { name: 'temprature' value: 2 }").find("temperature"),
+            std::string::npos);
+  EXPECT_NE(error("name: 'dwa' parameter { name: 'window_steps' value: 2.5 }").find("whole"),
+            std::string::npos);
+  EXPECT_NE(error("name: 'uwl' parameter { name: 'frozen' value: 0.5 }").find("0 or 1"),
             std::string::npos);
   EXPECT_NE(error("name: 'schedule' point { task: 'c' step: 1 weight: 1 }").find("not trained"),
             std::string::npos);
