@@ -113,10 +113,16 @@ HeadLoss<T> LossOfHead(HeadKind kind, T x, T y, T label, double parameter = 0,
       if (std::abs(r) <= delta) return {r * r / 2, r, 0};
       return {delta * (std::abs(r) - delta / 2), r > 0 ? delta : -delta, 0};
     }
-    case HeadKind::kPoisson:
-      // -log of e^(-mu) mu^label / label! without its constant, mu = e^x (log link: McCullagh and
-      // Nelder, Generalized Linear Models, 1989, section 6.2).
-      return {std::exp(x) - label * x, std::exp(x) - label, 0};
+    case HeadKind::kPoisson: {
+      // Half the deviance, mu - label + label log(label / mu), mu = e^x (log link: McCullagh and
+      // Nelder, Generalized Linear Models, 1989, section 6.2; deviance: section 2.3): the negative
+      // log likelihood without its constant, from 0 on. With r = log(mu / label) it is
+      // label (e^r - 1 - r), in which nothing large cancels.
+      const T mu = std::exp(x);
+      if (label == 0) return {mu, mu, 0};
+      const T r = x - std::log(label);
+      return {label * std::max(T{0}, std::expm1(r) - r), mu - label, 0};
+    }
     case HeadKind::kLogNormal: {
       // Maximum likelihood of log label ~ N(x, sigma^2) with one sigma, its factor 1 / (2 sigma^2)
       // and its constant left out, as in kNumber.
@@ -136,7 +142,8 @@ HeadLoss<T> LossOfHead(HeadKind kind, T x, T y, T label, double parameter = 0,
     case HeadKind::kEntropy:
     case HeadKind::kInversePropensity:
     case HeadKind::kDoublyRobust:
-      break;  // LossOfRows; kClass has no loss.
+    case HeadKind::kElement:
+      break;  // LossOfRows; kClass and kElement have no loss.
   }
   return {};
 }
@@ -273,8 +280,8 @@ T LossOfRows(const Graph::HeadSpec& head, const HeadRows<T>& rows) {
       continue;
     }
     if (IsAuxiliary(head.kind)) {
-      sum += weight * AuxiliaryLoss(head, rows.x + r * rows.width, rows.width, rows.labels[r],
-                                    weight, dx);
+      sum += weight *
+             AuxiliaryLoss(head, rows.x + r * rows.width, rows.width, rows.labels[r], weight, dx);
       continue;
     }
     const T y = rows.y != nullptr ? rows.y[r] : T{0};

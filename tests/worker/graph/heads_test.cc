@@ -60,13 +60,29 @@ TEST(Losses, AreTheirFormulas) {
     const double p = 1 / (1 + std::exp(-x));
     EXPECT_NEAR(One(TaskConfig::HUBER, x, 0),
                 std::abs(x) <= 1.5 ? x * x / 2 : 1.5 * std::abs(x) - 1.125, 1e-14);
-    EXPECT_NEAR(One(TaskConfig::POISSON, x, 4), std::exp(x) - 4 * x, 1e-13);
+    EXPECT_NEAR(One(TaskConfig::POISSON, x, 4), std::exp(x) - 4 * x - 4 + 4 * std::log(4), 1e-13);
+    EXPECT_NEAR(One(TaskConfig::POISSON, x, 0), std::exp(x), 1e-13);
     EXPECT_NEAR(One(TaskConfig::LOG_NORMAL, x, 4), std::pow(x - std::log(4), 2), 1e-14);
     EXPECT_NEAR(One(TaskConfig::FOCAL, x, 1), -0.3 * std::pow(1 - p, 2.5) * std::log(p), 1e-14);
     EXPECT_NEAR(One(TaskConfig::FOCAL, x, 0), -0.7 * std::pow(p, 2.5) * std::log(1 - p), 1e-14);
     const double sum = std::exp(x) + std::exp(1.0) + std::exp(-1.0);
     EXPECT_NEAR(Evaluate(Spec(TaskConfig::SOFTMAX), 3, {x, 1, -1}, {0}).loss, std::log(sum) - x,
                 1e-14);
+  }
+}
+
+// Weightings take its logarithm.
+TEST(Losses, PoissonIsNeverNegativeAndZeroAtTheLabel) {
+  for (const double label : {0.0, 0.5, 1.0, 3.0, 1e6}) {
+    for (double x = -30; x <= 30; x += 0.37) {
+      EXPECT_GE(One(TaskConfig::POISSON, x, label), 0) << x << " " << label;
+    }
+    if (label == 0) continue;
+    EXPECT_NEAR(One(TaskConfig::POISSON, std::log(label), label), 0, 1e-9);
+    for (const float off : {0.0f, 1e-4f, -1e-4f, 1e-7f, 0.1f}) {
+      const float x = std::log(static_cast<float>(label)) + off;
+      EXPECT_GE(LossOfHead(HeadKind::kPoisson, x, 0.0f, static_cast<float>(label)).loss, 0) << off;
+    }
   }
 }
 
