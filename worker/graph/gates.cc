@@ -39,14 +39,26 @@ std::vector<std::string> ExpertNames(const Graph& graph, const Graph::Node& mixt
   return names;
 }
 
-// The first layer that one comes to upwards from a gate; "" when there is none.
+// The first layer that one comes to upwards from a gate, or, of a gate that is a mixture of layers
+// of its own (DSelect-k), the folder of that layer; "" when there is none.
 std::string GateName(const Graph& graph, Value gate) {
   const Graph::Node* node = &graph.nodes()[gate.node];
+  const bool is_mixture = node->kind == NodeKind::kMixture;
   while (node->block_names.empty()) {
     if (node->inputs.empty()) return "";
     node = &graph.nodes()[node->inputs[0].node];
   }
-  return node->block_names[0];
+  const std::string& layer = node->block_names[0];
+  return is_mixture ? layer.substr(0, layer.rfind('/')) : layer;
+}
+
+// Mixtures that are gates of others: what they mix are no experts.
+std::set<int> MixturesThatAreGates(const Graph& graph) {
+  std::set<int> gates;
+  for (const Graph::Node& node : graph.nodes()) {
+    if (node.kind == NodeKind::kMixture) gates.insert(node.inputs[0].node);
+  }
+  return gates;
 }
 
 }  // namespace
@@ -54,8 +66,10 @@ std::string GateName(const Graph& graph, Value gate) {
 void AddGateElements(Graph* graph) {
   std::vector<Graph::HeadSpec> heads;
   std::set<std::string> seen;
-  for (const Graph::Node& node : graph->nodes()) {
-    if (node.kind != NodeKind::kMixture) continue;
+  const std::set<int> are_gates = MixturesThatAreGates(*graph);
+  for (size_t n = 0; n < graph->nodes().size(); ++n) {
+    const Graph::Node& node = graph->nodes()[n];
+    if (node.kind != NodeKind::kMixture || are_gates.count(static_cast<int>(n)) > 0) continue;
     const Value gate = node.inputs[0];
     const std::string name = GateName(*graph, gate);
     if (name.empty() || !seen.insert(name).second) continue;

@@ -38,6 +38,38 @@ TEST(Gates, ElementsAreNamedAfterGateAndExpert) {
   EXPECT_EQ(experts[4], "shared/2");
 }
 
+// DSelect-k's gate is a mixture of selectors, and the experts' shares are its outcome.
+TEST(Gates, AGateThatIsAMixtureShowsExpertsNotSelectors) {
+  Graph g(4);
+  const ExpertGroup experts = g.Experts("experts", g.Input(), 4, {5, 3}, RELU);
+  const Value selectors = g.Selector(g.Dense("a/gate/selectors", g.Input(), 2 * 2), 2, 1.0);
+  const Value alpha = g.Softmax(g.Dense("a/gate/weights", g.Input(), 2));
+  const Value gate = g.Mixture(alpha, {ExpertGroup{selectors, 2}});
+  g.Head("a", HeadKind::kNumber, g.Dense("a/out", g.Mixture(gate, {experts}), 1));
+  AddGateElements(&g);
+  std::vector<std::string> names;
+  for (const Graph::HeadSpec& head : g.heads()) {
+    if (!IsGateElement(head)) continue;
+    names.push_back(head.name);
+    EXPECT_EQ(head.x.node, gate.node);
+  }
+  EXPECT_EQ(names, (std::vector<std::string>{"a/gate <- experts/0", "a/gate <- experts/1",
+                                             "a/gate <- experts/2", "a/gate <- experts/3"}));
+  const auto program = MustCompile(g);
+  const Sample sample = MakeSample(g, 70);
+  const Outcome outcome = RunFast(*program, sample, StartingPoint(*program));
+  ASSERT_EQ(outcome.predictions.size(), 5u * 70);
+  for (int r = 0; r < 70; ++r) {
+    double sum = 0;
+    for (int e = 0; e < 4; ++e) {
+      const float share = outcome.predictions[(1 + e) * 70 + r];
+      EXPECT_TRUE(share >= 0 && share <= 1) << share;
+      sum += share;
+    }
+    EXPECT_NEAR(sum, 1, 1e-6) << r;
+  }
+}
+
 TEST(Gates, ElementsOfARowAddUpToOneAndChangeNoBit) {
   const auto plain = MustCompile(TwoGates(false)), watched = MustCompile(TwoGates(true));
   const Sample sample = MakeSample(TwoGates(false), 300);
