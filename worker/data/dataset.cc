@@ -37,6 +37,12 @@ bool IsPipe(absl::string_view path) {
   return absl::EndsWith(absl::StripTrailingAsciiWhitespace(path), "|");
 }
 
+bool HasPipe(const std::vector<ResolvedSource>& sources) {
+  return std::any_of(sources.begin(), sources.end(), [](const ResolvedSource& source) {
+    return std::any_of(source.paths.begin(), source.paths.end(), IsPipe);
+  });
+}
+
 absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(const DatasetConfig& config,
                                                            const std::string& config_dir) {
   std::vector<ResolvedSource> sources;
@@ -100,7 +106,8 @@ std::string Fingerprint(const DatasetConfig& config, const InputLayout& input,
     feature.clear_dim();
     if (!IsWeighted(feature)) feature.clear_pooling();  // Else it says which weights are refused.
     feature.clear_field();
-    feature.clear_cross();  // Made when a batch is filled.
+    // Made when a batch is filled; that there is one says that no id is read.
+    if (feature.has_cross()) feature.mutable_cross()->Clear();
     feature.clear_transform();
     feature.clear_buckets();
   }
@@ -138,7 +145,8 @@ class RecordDataset : public Dataset {
     const std::string name = config_.name().empty() ? "data" : config_.name();
     const std::string folder = JoinPath(
         options.cache_dir, absl::StrCat(name, "-", Fingerprint(config_, schema_.input, stamps_)));
-    if (!FileExists(JoinPath(folder, kSummaryName))) {
+    const bool is_stale = options.reads_pipes_again && HasPipe(sources);
+    if (is_stale || !FileExists(JoinPath(folder, kSummaryName))) {
       RETURN_IF_ERROR(ReadSources(sources, folder, options.quarantine_path));
     }
     RETURN_IF_ERROR(MapRecords(folder));

@@ -5,7 +5,7 @@
 // can be had by number, which is what a keyed permutation of all records needs, and a restart does
 // not parse again. The folder's name holds a fingerprint of the configuration and of the sources'
 // contents; of a pipe it holds the command only, so that a run which is resumed keeps the records
-// it started with.
+// it started with. A run that starts fresh reads pipes again.
 //
 // Thread-safe after Open (const).
 #ifndef PAGODA_WORKER_DATA_DATASET_H_
@@ -40,6 +40,7 @@ struct DatasetOptions {
   std::string config_dir;  // Relative source paths start here.
   std::string cache_dir;   // Record files go here; exists.
   std::string quarantine_path;
+  bool reads_pipes_again = false;  // Even where their records are in the cache.
 };
 
 class Dataset {

@@ -7,6 +7,7 @@
 #include "common/config.h"
 #include "common/errors.h"
 #include "glog/logging.h"
+#include "worker/data/columns.h"
 
 namespace pagoda {
 namespace {
@@ -102,10 +103,40 @@ float AnyLabel(TaskConfig::Loss loss) { return loss == TaskConfig::LOG_NORMAL ? 
 
 }  // namespace
 
+bool StoredIdOf(absl::string_view value, uint32_t slot, uint64_t vocabulary, uint64_t* id,
+                std::string* reason) {
+  const uint64_t missing = MissingId(slot);
+  uint64_t number;
+  const char* const end = value.data() + value.size();
+  const auto [rest, error] = std::from_chars(value.data(), end, number);
+  const bool is_integer = error == std::errc() && rest == end;
+  if (vocabulary > 0 && (!is_integer || number >= vocabulary)) {
+    *reason = absl::StrCat("is not an integer in [0, ", vocabulary, ") (its vocabulary)");
+    return false;
+  }
+  if (!is_integer && value.find(kListSeparator) != absl::string_view::npos) {
+    *reason = "is several values; kind: ID takes one";
+    return false;
+  }
+  if (!is_integer) {
+    number = HashBytes(value) & missing;
+    if (number == missing) --number;
+  } else if (number >= missing) {
+    *reason = slot == 0 ? "is the id kept for missing values"
+                        : "does not fit the 48 bits of a shared table's ids; give the "
+                          "feature a `table` of its own";
+    return false;
+  }
+  *id = SaltId(slot, number);
+  return true;
+}
+
 absl::StatusOr<RowEncoder> RowEncoder::Make(const DatasetConfig& config, const InputLayout& input,
                                             const RecordLayout* layout,
                                             const std::vector<std::string>& columns,
                                             const std::vector<bool>& tasks) {
+  // Here the files' own names are known.
+  RETURN_IF_ERROR(CheckLeaks(config, Columns{columns}, tasks));
   RowEncoder encoder;
   encoder.layout_ = layout;
   ASSIGN_OR_RETURN(const FormatInfo* format, FindFormat(config.format()));
@@ -204,33 +235,13 @@ bool RowEncoder::Encode(const Row& row, const std::vector<bool>& tasks, Record* 
 
 bool RowEncoder::EncodeId(const IdField& id, absl::string_view text, uint64_t* out,
                           RowProblem* problem) const {
-  const uint64_t missing = MissingId(id.slot);
   if (text.empty()) {
-    *out = SaltId(id.slot, missing);
+    *out = SaltId(id.slot, MissingId(id.slot));
     return true;
   }
-  uint64_t value;
-  const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, value);
-  const bool is_integer = error == std::errc() && rest == end;
-  if (id.vocabulary > 0 && (!is_integer || value >= id.vocabulary)) {
-    return Refuse(problem, id.field, text,
-                  absl::StrCat("is not an integer in [0, ", id.vocabulary, ") (its vocabulary)"));
-  }
-  if (!is_integer && text.find(kListSeparator) != absl::string_view::npos) {
-    return Refuse(problem, id.field, text, "is several values; kind: ID takes one");
-  }
-  if (!is_integer) {
-    value = HashBytes(text) & missing;
-    if (value == missing) --value;
-  } else if (value >= missing) {
-    return Refuse(problem, id.field, text,
-                  id.slot == 0 ? "is the id kept for missing values"
-                               : "does not fit the 48 bits of a shared table's ids; give the "
-                                 "feature a `table` of its own");
-  }
-  *out = SaltId(id.slot, value);
-  return true;
+  std::string reason;
+  if (StoredIdOf(text, id.slot, id.vocabulary, out, &reason)) return true;
+  return Refuse(problem, id.field, text, reason);
 }
 
 bool RowEncoder::EncodeList(const ListField& list, const Row& row, std::vector<uint64_t>* ids,

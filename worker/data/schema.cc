@@ -9,8 +9,8 @@
 #include "common/config.h"
 #include "common/errors.h"
 #include "common/hash.h"
+#include "worker/data/columns.h"
 #include "worker/data/dataset.h"
-#include "worker/data/expression.h"
 #include "worker/data/format.h"
 #include "worker/data/record.h"
 
@@ -23,26 +23,6 @@ constexpr size_t kMaxSlots = (size_t{1} << (64 - kSaltShift)) - 1;
 constexpr int kMaxDim = 4096;
 constexpr int kMaxBuckets = 65536;
 constexpr int kMaxLength = 65536;
-
-// Everything that is checked against the columns, where they are known without a file.
-struct Columns {
-  std::vector<std::string> names;  // Empty: only the files know.
-
-  absl::Status Check(const std::string& column) const {
-    if (names.empty() || std::find(names.begin(), names.end(), column) != names.end()) {
-      return absl::OkStatus();
-    }
-    return UsageError(absl::StrCat("no column \"", column, "\"", NearestHint(column, names)));
-  }
-
-  // The columns that an expression reads, of which there must be at least one.
-  absl::StatusOr<std::vector<std::string>> CheckExpression(const std::string& text) const {
-    ASSIGN_OR_RETURN(Expression expression, Expression::ParseOrColumn(text, names));
-    if (!names.empty()) RETURN_IF_ERROR(expression.Bind(names));
-    if (!expression.columns().empty()) return expression.columns();
-    return UsageError(absl::StrCat("expression `", text, "` reads no column"));
-  }
-};
 
 absl::Status CheckLists(const FeatureConfig& feature, const Columns& columns) {
   const bool is_list = feature.kind() == FeatureConfig::ID_LIST;
@@ -182,15 +162,11 @@ absl::Status AddFeature(const FeatureConfig& feature, int default_dim, uint32_t*
   return absl::OkStatus();
 }
 
-// `label_columns` gains what the label reads, with the task's name.
-absl::Status CheckTask(const TaskConfig& task, const Columns& columns,
-                       std::map<std::string, std::string>* label_columns) {
+absl::Status CheckTask(const TaskConfig& task, const Columns& columns) {
   if (!task.has_label()) {
     return UsageError("label: an expression (`column == \"value\"`), such as a column's name");
   }
-  const auto read = columns.CheckExpression(task.label());
-  if (!read.ok()) return WithContext(read.status(), "label");
-  for (const std::string& name : *read) label_columns->emplace(name, task.name());
+  RETURN_IF_ERROR(WithContext(columns.CheckExpression(task.label()).status(), "label"));
   if (task.has_sample_space()) {
     RETURN_IF_ERROR(
         WithContext(columns.CheckExpression(task.sample_space()).status(), "sample_space"));
@@ -200,14 +176,6 @@ absl::Status CheckTask(const TaskConfig& task, const Columns& columns,
         WithContext(columns.CheckExpression(task.sample_weight()).status(), "sample_weight"));
   }
   return absl::OkStatus();
-}
-
-absl::Status CheckLeak(const std::string& column,
-                       const std::map<std::string, std::string>& label_columns) {
-  const auto leak = label_columns.find(column);
-  if (leak == label_columns.end()) return absl::OkStatus();
-  return UsageError(absl::StrCat("column \"", leak->first, "\" is the label of task \"",
-                                 leak->second, "\"; a feature must not read it"));
 }
 
 // Columns of the network's input from *offset on: each feature's, in order; those of a field once.
@@ -380,24 +348,17 @@ absl::StatusOr<DataSchema> MakeDataSchema(const Config& config) {
   }
 
   DataSchema schema;
-  std::map<std::string, std::string> label_columns;
   for (const TaskConfig& task : dataset.task()) {
-    RETURN_IF_ERROR(WithContext(CheckTask(task, columns, &label_columns),
-                                absl::StrCat("task \"", task.name(), "\"")));
+    RETURN_IF_ERROR(
+        WithContext(CheckTask(task, columns), absl::StrCat("task \"", task.name(), "\"")));
     schema.tasks.push_back(task.name());
   }
+  RETURN_IF_ERROR(CheckLeaks(dataset, columns, std::vector<bool>(dataset.task_size(), true)));
   uint32_t next_slot = 1;
   for (const FeatureConfig& feature : dataset.feature()) {
     const std::string who = absl::StrCat("feature \"", feature.name(), "\"");
     RETURN_IF_ERROR(WithContext(CheckFeature(feature, columns), who));
-    if (feature.has_cross()) {
-      RETURN_IF_ERROR(WithContext(CheckCross(feature, dataset), who));
-    } else {
-      RETURN_IF_ERROR(WithContext(CheckLeak(ColumnOf(feature), label_columns), who));
-    }
-    if (feature.has_weights_column()) {
-      RETURN_IF_ERROR(WithContext(CheckLeak(feature.weights_column(), label_columns), who));
-    }
+    if (feature.has_cross()) RETURN_IF_ERROR(WithContext(CheckCross(feature, dataset), who));
     RETURN_IF_ERROR(
         WithContext(AddFeature(feature, config.model().embedding_dim(), &next_slot, &schema), who));
   }

@@ -17,15 +17,24 @@ bool HasStatistics(const FeatureConfig& feature) {
 }
 
 void MeanAndDeviation(const std::vector<double>& values, FeatureStatistics* out) {
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
+  // Of a constant column, the sum's rounding alone would be a deviation.
+  if (values.empty() || *least == *most) {
+    out->set_mean(values.empty() ? 0 : *least);
+    out->set_standard_deviation(0);
+    return;
+  }
   double sum = 0;
   for (const double x : values) sum += x;
-  const double mean = values.empty() ? 0 : sum / values.size();
+  const double mean = sum / values.size();
   double squares = 0;
   for (const double x : values) squares += (x - mean) * (x - mean);
-  const double deviation = values.empty() ? 0 : std::sqrt(squares / values.size());
   out->set_mean(mean);
-  out->set_standard_deviation(deviation > 0 ? deviation : 1);
+  out->set_standard_deviation(std::sqrt(squares / values.size()));
 }
+
+// Where values are divided by `width`; a column of none becomes 0.
+double ScaleOf(double width) { return width > 0 ? 1 / width : 0; }
 
 void Range(const std::vector<double>& values, FeatureStatistics* out) {
   if (values.empty()) return;
@@ -99,7 +108,8 @@ FeatureStatistics ComputeFeatureStatistics(const FeatureConfig& feature,
       for (double& x : values) x = SignedLog1p(x);
     } else if (transform == FeatureConfig::Z_SCORE) {
       MeanAndDeviation(values, &out);
-      for (double& x : values) x = (x - out.mean()) / out.standard_deviation();
+      const double deviation = out.standard_deviation();
+      for (double& x : values) x = deviation > 0 ? (x - out.mean()) / deviation : 0;
     } else {
       Range(values, &out);
       const double width = out.maximum() - out.minimum();
@@ -155,11 +165,10 @@ NumberTransform::NumberTransform(const FeatureConfig& feature,
       stage.is_log = true;
     } else if (transform == FeatureConfig::Z_SCORE) {
       stage.shift = statistics.mean();
-      stage.scale = 1 / statistics.standard_deviation();
+      stage.scale = ScaleOf(statistics.standard_deviation());
     } else {
-      const double width = statistics.maximum() - statistics.minimum();
       stage.shift = statistics.minimum();
-      stage.scale = width > 0 ? 1 / width : 0;
+      stage.scale = ScaleOf(statistics.maximum() - statistics.minimum());
     }
     stages_.push_back(stage);
   }

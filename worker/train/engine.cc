@@ -71,7 +71,9 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const Job& job, Group& work
   if (workers.rank() == 0) {
     status = MakeDirectories(options.cache_dir);
     if (status.ok()) {
-      dataset = Dataset::Open(job.config, options, statistics);
+      DatasetOptions first = options;
+      first.reads_pipes_again = statistics == nullptr;  // A run that starts fresh.
+      dataset = Dataset::Open(job.config, first, statistics);
       status = dataset.status();
     }
   }

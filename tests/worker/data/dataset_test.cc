@@ -118,6 +118,62 @@ TEST(SchemaTest, WrongConfigurationsAreNamed) {
   }
 }
 
+// However a label and a feature spell one column.
+TEST(SchemaTest, AFeatureNeverReadsALabel) {
+  const struct {
+    const char* format;
+    const char* label;
+    const char* feature;
+    bool leaks;
+  } cases[] = {
+      {"csv", "y == 'yes'", "name: 'y'", true},
+      {"csv", "if(`y`, log1p(item), 0)", "name: 'a' column: 'y'", true},
+      {"csv", "1 - y", "name: 'a' kind: DENSE column: 'y'", true},
+      {"csv", "user", "name: 'a' kind: ID_LIST column: 'item' weights_column: 'user'", true},
+      {"csv", "y", "name: 'y2'", false},
+      {"json", "click[0]", "name: 'click' kind: ID_LIST", true},
+      {"json", "click", "name: 'a' column: 'click[2]'", true},
+      {"json", "`click[1]` + 0", "name: 'a' column: 'click[3]'", true},
+      {"json", "click[1]", "name: 'clicks' kind: ID_LIST", false},
+      {"tfrecord", "if(`click[0]`, 1, 0)", "name: 'click[0]'", true},
+      {"slots", "click", "name: 'a' kind: DENSE column: 'click[0]'", true},
+      // No list, but a name.
+      {"csv", "`y[0]`", "name: 'y'", false},
+  };
+  for (const auto& c : cases) {
+    SCOPED_TRACE(absl::StrCat(c.format, " ", c.label, " ", c.feature));
+    Config config = ConfigFromText(absl::StrCat("dataset { format: '", c.format,
+                                                "' source { path: 'x' } feature { ", c.feature,
+                                                " } task { name: 'buy' } }"));
+    config.mutable_dataset()->mutable_task(0)->set_label(c.label);
+    if (std::string(c.format) == "csv") config.mutable_dataset()->mutable_csv()->set_header(true);
+    const absl::Status status = MakeDataSchema(config).status();
+    EXPECT_EQ(status.ok(), !c.leaks) << status;
+    if (!c.leaks) continue;
+    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("is the label of task \"buy\""));
+  }
+}
+
+// "a-b" is a column for all that the configuration says, until the header names a and b.
+TEST(SchemaTest, AHeaderShowsWhatALabelReads) {
+  Config config = ConfigFromText(R"pb(
+    dataset {
+      csv { header: true }
+      source { path: "a.csv" split: TRAIN }
+      feature { name: "a" }
+      task { name: "buy" label: "a-b" }
+    })pb");
+  EXPECT_TRUE(MakeDataSchema(config).ok());
+  DataFolder folder;
+  folder.Write("a.csv", "a,a-b\n5,1\n");
+  EXPECT_TRUE(folder.Open(config).ok());
+  folder.Write("a.csv", "a,b\n1,0\n");
+  const absl::Status status = folder.Open(config).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("column \"a\" is the label of task"));
+}
+
 TEST(SchemaTest, UnknownColumnsAreUsageErrorsWithNearNames) {
   Config config = ConfigFromText(R"pb(
     dataset {
@@ -257,6 +313,65 @@ TEST(SplitTest, SourcesOfOneFileShareOneReading) {
     for (int i = range.first; i < range.end; ++i) users.push_back(SaltId(1, i));
     EXPECT_EQ(FillAll(**dataset, range.split).ids[0].ids, users);
   }
+}
+
+// A pipe's output is not its command's to tell: only a run that goes on may take the records of the
+// one before it.
+TEST(CacheTest, APipeIsReadAgainWhenAskedTo) {
+  DataFolder folder;
+  folder.Write("rows", ShopRows(0, 4));
+  Config config = ShopConfig();
+  SourceConfig* source = config.mutable_dataset()->mutable_source(0);
+  source->set_path(0, "cat " + folder.root() + "/rows |");
+  DatasetOptions fresh = folder.options();
+  fresh.reads_pipes_again = true;
+  const auto first = Dataset::Open(config, fresh, nullptr);
+  ASSERT_TRUE(first.ok()) << first.status();
+  EXPECT_EQ((*first)->rows(TRAIN), 4);
+
+  folder.Write("rows", ShopRows(10, 7));
+  const auto kept = folder.Open(config);
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  EXPECT_EQ((*kept)->rows(TRAIN), 4);
+  const auto anew = Dataset::Open(config, fresh, nullptr);
+  ASSERT_TRUE(anew.ok()) << anew.status();
+  EXPECT_EQ((*anew)->rows(TRAIN), 7);
+  EXPECT_EQ(FillAll(**anew, TRAIN).ids[0].ids[0], SaltId(1, 10));
+  // Who has the older records open keeps them.
+  EXPECT_EQ(FillAll(**first, TRAIN).ids[0].ids[0], SaltId(1, 0));
+}
+
+// A cross reads no id of its own, so the records differ from those of an id feature of its name.
+TEST(CacheTest, AnIdAndACrossOfOneNameHaveRecordsOfTheirOwn) {
+  DataFolder folder;
+  folder.Write("a.csv", "user,item,both,y\n1,2,3,1\n4,5,6,0\n");
+  const std::string text = R"pb(
+    model { embedding_dim: 4 }
+    dataset {
+      name: "shop"
+      csv { header: true }
+      source { path: "a.csv" split: TRAIN }
+      feature { name: "user" }
+      feature { name: "item" }
+      feature { name: "both" }
+      task { name: "buy" label: "y" }
+    })pb";
+  Config config = ConfigFromText(text);
+  const auto ids = folder.Open(config);
+  ASSERT_TRUE(ids.ok()) << ids.status();
+  EXPECT_EQ(FillAll(**ids, TRAIN).ids[2].ids, (std::vector<uint64_t>{SaltId(3, 3), SaltId(3, 6)}));
+  CrossConfig* cross = config.mutable_dataset()->mutable_feature(2)->mutable_cross();
+  cross->add_feature("user");
+  cross->add_feature("item");
+  const auto crossed = folder.Open(config);
+  ASSERT_TRUE(crossed.ok()) << crossed.status();
+  const std::vector<uint64_t> both = FillAll(**crossed, TRAIN).ids[2].ids;
+  // Other members make other ids of the same records.
+  cross->set_feature(1, "user");
+  const auto other = folder.Open(config);
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_NE(FillAll(**other, TRAIN).ids[2].ids, both);
+  EXPECT_EQ(FillAll(**crossed, TRAIN).ids[0].ids, FillAll(**ids, TRAIN).ids[0].ids);
 }
 
 TEST(SplitTest, ByRowHashColumnAndTime) {

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
 namespace pagoda {
@@ -56,6 +57,63 @@ TEST(BoundariesTest, NeverMoreThanAskedForAndAlwaysAscending) {
     EXPECT_LT(boundaries.size(), static_cast<size_t>(buckets));
     for (size_t i = 1; i < boundaries.size(); ++i) EXPECT_LT(boundaries[i - 1], boundaries[i]);
   }
+}
+
+using Transforms = std::vector<FeatureConfig::Transform>;
+
+// What the transforms make of `xs` when `training` are the training rows.
+std::vector<float> Transformed(const Transforms& transforms, std::vector<double> training,
+                               const std::vector<float>& xs) {
+  FeatureConfig feature;
+  feature.set_name("x");
+  feature.set_kind(FeatureConfig::DENSE);
+  for (const auto transform : transforms) feature.add_transform(transform);
+  const NumberTransform apply(feature, ComputeFeatureStatistics(feature, std::move(training)));
+  std::vector<float> out;
+  for (const float x : xs) out.push_back(apply.Apply(x));
+  return out;
+}
+
+// 0.1f, summed ten times and divided by ten, is not 0.1f: what is left must not count as a
+// deviation.
+TEST(NumberTransformTest, AConstantColumnBecomesZeros) {
+  const std::vector<Transforms> all = {{FeatureConfig::Z_SCORE},
+                                       {FeatureConfig::MIN_MAX},
+                                       {FeatureConfig::LOG1P, FeatureConfig::Z_SCORE},
+                                       {FeatureConfig::LOG1P, FeatureConfig::MIN_MAX},
+                                       {FeatureConfig::Z_SCORE, FeatureConfig::MIN_MAX},
+                                       {FeatureConfig::MIN_MAX, FeatureConfig::Z_SCORE}};
+  for (const Transforms& transforms : all) {
+    for (const float constant : {0.1f, -0.1f, 0.0f, 3e38f, 1e-40f}) {
+      // The last two values occur outside of the training rows only.
+      const std::vector<float> out =
+          Transformed(transforms, std::vector<double>(10, constant), {constant, NAN, 7.0f, -1e30f});
+      EXPECT_EQ(out, std::vector<float>(4, 0.0f)) << constant;
+    }
+  }
+}
+
+TEST(NumberTransformTest, NoTrainingRowsGiveZeros) {
+  for (const auto transform : {FeatureConfig::Z_SCORE, FeatureConfig::MIN_MAX}) {
+    EXPECT_EQ(Transformed({transform}, {}, {5, -5}), (std::vector<float>{0, 0}));
+  }
+}
+
+TEST(NumberTransformTest, Log1pKeepsTheSignOfNegatives) {
+  const float e = std::exp(1.0f) - 1;
+  const std::vector<float> out = Transformed({FeatureConfig::LOG1P}, {0}, {e, -e, 0, -1, -3e38f});
+  EXPECT_FLOAT_EQ(out[0], 1);
+  EXPECT_FLOAT_EQ(out[1], -1);
+  EXPECT_EQ(out[2], 0);
+  EXPECT_FLOAT_EQ(out[3], -std::log(2.0f));
+  EXPECT_FLOAT_EQ(out[4], -std::log1p(3e38));
+}
+
+TEST(NumberTransformTest, ZScoreAndMinMaxOfTwoValues) {
+  EXPECT_EQ(Transformed({FeatureConfig::Z_SCORE}, {1, 3}, {1, 3, 5}),
+            (std::vector<float>{-1, 1, 3}));
+  EXPECT_EQ(Transformed({FeatureConfig::MIN_MAX}, {1, 3}, {1, 3, 5}),
+            (std::vector<float>{0, 1, 2}));
 }
 
 }  // namespace
