@@ -2,7 +2,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -11,6 +10,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/process.h"
+#include "tests/support/run.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pagoda::test {
@@ -19,8 +19,6 @@ namespace {
 using ::testing::HasSubstr;
 
 constexpr double kLimitSeconds = 120;
-
-std::string Worker() { return std::string(PAGODA_BIN_DIR) + "/worker"; }
 
 // user, item, seconds (0 without a click), click, grade 0 to 2.
 std::string Rows(int first, int count) {
@@ -66,16 +64,6 @@ train {
   auc_interval: true
 })";
 
-// The last line of metrics.jsonl with this event.
-std::string LastEvent(const std::string& run_dir, const std::string& event) {
-  std::ifstream file(run_dir + "/metrics.jsonl");
-  std::string line, last;
-  while (std::getline(file, line)) {
-    if (line.find("\"event\":\"" + event + "\"") != std::string::npos) last = line;
-  }
-  return last;
-}
-
 // The number under "name" behind the first "task":{ of a line; NaN when it is not there.
 double Number(const std::string& line, const std::string& task, const std::string& name) {
   const size_t begin = line.find("\"" + task + "\":{");
@@ -94,7 +82,7 @@ class Losses : public ::testing::Test {
     WriteTestFile(folder_->File("losses.textproto"), kDataset);
     WriteTestFile(folder_->File("model.textproto"), "model { name: \"mmoe\" }");
     trained_ = new Finished(RunProcess(
-        {Worker(), "--model=" + folder_->File("model.textproto"),
+        {Binary("worker"), "--model=" + folder_->File("model.textproto"),
          "--dataset=" + folder_->File("losses.textproto"), "--run_dir=" + RunDir(), "--lanes=2"},
         kLimitSeconds));
   }
@@ -151,14 +139,16 @@ TEST_F(Losses, GatesAreMeasured) {
 
 TEST_F(Losses, TheCheckpointEvaluatesToTheSameNumbers) {
   ASSERT_EQ(trained_->exit_code, 0) << trained_->output;
-  const Finished evaluated = RunProcess({Worker(), "--mode=evaluate", Best()}, kLimitSeconds);
+  const Finished evaluated =
+      RunProcess({Binary("worker"), "--mode=evaluate", Best()}, kLimitSeconds);
   ASSERT_EQ(evaluated.exit_code, 0) << evaluated.output;
   EXPECT_THAT(evaluated.output, HasSubstr(LastEvent(RunDir(), "eval")));
 }
 
 TEST_F(Losses, PredictionsAreInLabelUnitsWithAColumnAClass) {
   ASSERT_EQ(trained_->exit_code, 0) << trained_->output;
-  const Finished predicted = RunProcess({Worker(), "--mode=predict", Best()}, kLimitSeconds);
+  const Finished predicted =
+      RunProcess({Binary("worker"), "--mode=predict", Best()}, kLimitSeconds);
   ASSERT_EQ(predicted.exit_code, 0) << predicted.output;
   EXPECT_THAT(predicted.output, HasSubstr("record,bce,sampled,focal,order,grade,count,mse,huber,"
                                           "amount,grade/0,grade/1,grade/2\n"));
@@ -167,16 +157,17 @@ TEST_F(Losses, PredictionsAreInLabelUnitsWithAColumnAClass) {
 TEST_F(Losses, OutputsAreFused) {
   ASSERT_EQ(trained_->exit_code, 0) << trained_->output;
   for (const char* metric : {"auc", "gauc", "ndcg@5"}) {
-    const Finished fused = RunProcess({Worker(), "--mode=fuse", Best(), "--fuse=bce:1,sampled:0.5",
-                                       absl::StrCat("--fuse_metric=", metric)},
-                                      kLimitSeconds);
+    const Finished fused =
+        RunProcess({Binary("worker"), "--mode=fuse", Best(), "--fuse=bce:1,sampled:0.5",
+                    absl::StrCat("--fuse_metric=", metric)},
+                   kLimitSeconds);
     ASSERT_EQ(fused.exit_code, 0) << fused.output;
     EXPECT_THAT(fused.output, HasSubstr(R"("event":"fuse","split":"valid","form":"sum")"));
     EXPECT_THAT(fused.output, HasSubstr(R"("event":"fuse","split":"valid","form":"product")"));
     EXPECT_THAT(fused.output, HasSubstr(R"("event":"fuse","split":"test")"));
   }
   const Finished refused =
-      RunProcess({Worker(), "--mode=fuse", Best(), "--fuse=bec:1,sampled:1"}, 10);
+      RunProcess({Binary("worker"), "--mode=fuse", Best(), "--fuse=bec:1,sampled:1"}, 10);
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_THAT(refused.output, HasSubstr("bce"));
 }
@@ -190,7 +181,7 @@ TEST_F(Losses, AnEventFileIsThere) {
 }
 
 TEST(Listing, NamesEverything) {
-  const Finished listed = RunProcess({Worker(), "--list"}, 10);
+  const Finished listed = RunProcess({Binary("worker"), "--list"}, 10);
   EXPECT_EQ(listed.exit_code, 0);
   for (const char* name : {"models\n", "  ple ", "optimizers\n", "  adam ", "losses\n",
                            "  PAIRWISE ", "weightings\n", "  uwl ", "formats\n", "  csv "}) {

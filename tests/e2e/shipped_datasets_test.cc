@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "tests/support/process.h"
+#include "tests/support/run.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pagoda::test {
@@ -38,9 +39,9 @@ TEST_P(ShippedDatasetTest, TrainsAFewSteps) {
   const TemporaryDirectory folder;
   // No run takes more than the steps below; patience and evaluation are other tests' matter.
   const Finished run = RunProcess(
-      {std::string(PAGODA_BIN_DIR) + "/worker", "--model=shared_bottom",
-       absl::StrCat("--dataset=", GetParam().name), "--run_dir=" + folder.File("run"),
-       "--batch_size=16", "--max_steps=3", absl::StrCat("--override=dataset { ", sources, " }")},
+      {Binary("worker"), "--model=shared_bottom", absl::StrCat("--dataset=", GetParam().name),
+       "--run_dir=" + folder.File("run"), "--batch_size=16", "--max_steps=3",
+       absl::StrCat("--override=dataset { ", sources, " }")},
       /*limit_seconds=*/240);
   EXPECT_EQ(run.exit_code, 0) << run.output;
 }

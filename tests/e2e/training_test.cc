@@ -4,8 +4,6 @@
 #include <unistd.h>
 
 #include <chrono>
-#include <fstream>
-#include <memory>
 #include <random>
 #include <sstream>
 #include <string>
@@ -17,6 +15,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/process.h"
+#include "tests/support/run.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pagoda::test {
@@ -24,11 +23,6 @@ namespace {
 
 using ::testing::HasSubstr;
 using ::testing::Not;
-
-constexpr double kLimitSeconds = 60;
-using Arguments = std::vector<std::string>;
-
-std::string Binary(const std::string& name) { return std::string(PAGODA_BIN_DIR) + "/" + name; }
 
 // Two tasks on a user, an item and a price; rows [first, first + count) of an endless file. With
 // `flip` the labels are others.
@@ -61,61 +55,6 @@ std::string DatasetText(const std::string& test_file) {
 })";
 }
 
-// The value of "name":... in a JSON line; "" when it is not there. Strings lose their quotes.
-std::string Field(const std::string& line, const std::string& name) {
-  const std::string key = "\"" + name + "\":";
-  size_t at = line.find(key);
-  if (at == std::string::npos) return "";
-  at += key.size();
-  if (line[at] == '"') return line.substr(at + 1, line.find('"', at + 1) - at - 1);
-  return line.substr(at, line.find_first_of(",}", at) - at);
-}
-
-std::string ReadText(const std::string& path) {
-  std::ifstream file(path);
-  std::stringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
-
-// The last line of metrics.jsonl with this event.
-std::string LastEvent(const std::string& run_dir, const std::string& event) {
-  std::ifstream file(run_dir + "/metrics.jsonl");
-  std::string line, last;
-  while (std::getline(file, line)) {
-    if (Field(line, "event") == event) last = line;
-  }
-  return last;
-}
-
-std::string Digest(const std::string& run_dir) {
-  return Field(LastEvent(run_dir, "done"), "digest");
-}
-
-// pservers of their own, for the life of this object.
-class StandingServers {
- public:
-  // `stem`: of the paths of their files.
-  StandingServers(int count, const std::string& stem, const Arguments& more = {}) {
-    for (int i = 0; i < count; ++i) {
-      const std::string name = absl::StrCat(stem, i), port_file = name + ".port";
-      Arguments command = {Binary("pserver"), "--listen=tcp://127.0.0.1:0",
-                           "--port_file=" + port_file, "--store_dir=" + name};
-      command.insert(command.end(), more.begin(), more.end());
-      servers_.push_back(std::make_unique<Process>(command));
-      EXPECT_TRUE(servers_.back()->WaitFor("serving", 10)) << servers_.back()->Output();
-      std::string endpoint = ReadText(port_file);
-      endpoint.pop_back();  // The end of the line.
-      absl::StrAppend(&endpoints_, i > 0 ? "," : "", endpoint);
-    }
-  }
-  std::string Flag() const { return "--servers=" + endpoints_; }
-
- private:
-  std::vector<std::unique_ptr<Process>> servers_;
-  std::string endpoints_;
-};
-
 class Training : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
@@ -126,9 +65,9 @@ class Training : public ::testing::Test {
     WriteTestFile(folder_->File("flipped.csv"), Rows(4700, 700, /*flip=*/true));
     WriteTestFile(folder_->File("shop.textproto"), DatasetText("test.csv"));
     WriteTestFile(folder_->File("flipped.textproto"), DatasetText("flipped.csv"));
-    const Finished done = RunProcess(Worker("reference"), kLimitSeconds);
+    const Finished done = RunProcess(Worker("reference"), kRunLimitSeconds);
     ASSERT_EQ(done.exit_code, 0) << done.output;
-    reference_ = Digest(RunDir("reference"));
+    reference_ = DigestOf(RunDir("reference"));
     ASSERT_EQ(reference_.size(), 32u);
   }
   static void TearDownTestSuite() { delete folder_; }
@@ -137,37 +76,13 @@ class Training : public ::testing::Test {
 
   // 2 epochs of 63 steps.
   static Arguments Worker(const std::string& run, const Arguments& more = {}) {
-    Arguments all = {Binary("worker"),
-                     "--model=mmoe",
-                     "--dataset=" + folder_->File("shop.textproto"),
-                     "--run_dir=" + RunDir(run),
-                     "--override=model { embedding_dim: 4 experts: 2 expert: [16] tower: [8] }",
-                     "--lanes=8",
-                     "--batch_size=64",
-                     "--epochs=2"};
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
+    return Joined({Binary("worker"), "--model=mmoe", "--dataset=" + folder_->File("shop.textproto"),
+                   "--run_dir=" + RunDir(run),
+                   "--override=model { embedding_dim: 4 experts: 2 expert: [16] tower: [8] }",
+                   "--lanes=8", "--batch_size=64", "--epochs=2"},
+                  more);
   }
 
-  // mpirun -n FIRST_COUNT first... [: -n COUNT second...]
-  static Arguments Mpirun(int first_count, const Arguments& first, int second_count = 0,
-                          const Arguments& second = {}) {
-    Arguments all = {"mpirun",
-                     "--allow-run-as-root",
-                     "--oversubscribe",
-                     "--bind-to",
-                     "none",
-                     "--mca",
-                     "odls_base_sigkill_timeout",
-                     "2",
-                     "-n",
-                     std::to_string(first_count)};
-    all.insert(all.end(), first.begin(), first.end());
-    if (second_count == 0) return all;
-    all.insert(all.end(), {":", "-n", std::to_string(second_count)});
-    all.insert(all.end(), second.begin(), second.end());
-    return all;
-  }
   static Arguments WithServers(int servers, int workers, const std::string& run,
                                const Arguments& more = {}) {
     return Mpirun(servers, {Binary("pserver")}, workers, Worker(run, more));
@@ -184,9 +99,9 @@ class Training : public ::testing::Test {
   }
 
   static void ExpectReference(const std::string& run, const Arguments& command) {
-    const Finished done = RunProcess(command, kLimitSeconds);
+    const Finished done = RunProcess(command, kRunLimitSeconds);
     ASSERT_EQ(done.exit_code, 0) << run << "\n" << done.output;
-    EXPECT_EQ(Digest(RunDir(run)), reference_) << run << "\n" << done.output;
+    EXPECT_EQ(DigestOf(RunDir(run)), reference_) << run << "\n" << done.output;
   }
 
   static TemporaryDirectory* folder_;
@@ -196,9 +111,9 @@ TemporaryDirectory* Training::folder_ = nullptr;
 std::string Training::reference_;
 
 TEST_F(Training, AnotherSeedGivesAnotherDigest) {
-  const Finished done = RunProcess(Worker("seed", {"--seed=2"}), kLimitSeconds);
+  const Finished done = RunProcess(Worker("seed", {"--seed=2"}), kRunLimitSeconds);
   ASSERT_EQ(done.exit_code, 0) << done.output;
-  EXPECT_NE(Digest(RunDir("seed")), reference_);
+  EXPECT_NE(DigestOf(RunDir("seed")), reference_);
 }
 
 TEST_F(Training, EveryWayToRunGivesTheSameBits) {
@@ -218,6 +133,7 @@ TEST_F(Training, AnyNumberOfStandingServersGivesTheSameBits) {
   }
 }
 
+// While it starts, and at any moment of the time that two checkpoints are apart.
 TEST_F(Training, KilledAtRandomMomentsAndResumed) {
   const unsigned seed = std::random_device()();
   SCOPED_TRACE(testing::Message() << "seed " << seed);
@@ -226,14 +142,19 @@ TEST_F(Training, KilledAtRandomMomentsAndResumed) {
       Mpirun(2, Worker("killed", {"--resume",
                                   "--override=train { checkpoint_every_steps: 5 } model { "
                                   "embedding_dim: 4 experts: 2 expert: [16] tower: [8] }"}));
-  for (int kill = 0; kill < 5; ++kill) {
-    Process run(command);
-    const int milliseconds = std::uniform_int_distribution<>(300, 1500)(random);
-    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
-    run.Signal(SIGKILL);
-    run.Wait(kLimitSeconds);
+  for (int kill = 0; kill < 3; ++kill) {
+    {
+      Process starting(command);
+      const int milliseconds = std::uniform_int_distribution<>(50, 300)(random);
+      std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
+      starting.KillTree();
+      const Finished killed = starting.Wait(kRunLimitSeconds);
+      EXPECT_EQ(killed.exit_code, 128 + SIGKILL) << killed.output;
+    }
+    KillAfterCheckpoint(command, RunDir("killed"), std::uniform_int_distribution<>(0, 30)(random));
   }
-  ExpectReference("killed", command);
+  ResumeToEnd(command);
+  EXPECT_EQ(DigestOf(RunDir("killed")), reference_);
 }
 
 // How a job is run, the signal that it gets, and what it then ends with.
@@ -264,7 +185,7 @@ TEST_F(Training, LeavesWithACheckpointWhenAskedAndGoesOn) {
       Process process(command);
       AwaitFirstStep(run);
       process.Signal(leaving.signal_number);
-      left = process.Wait(kLimitSeconds);
+      left = process.Wait(kRunLimitSeconds);
     }
     EXPECT_EQ(left.exit_code, leaving.exit_code) << left.output;
     EXPECT_THAT(left.output, HasSubstr("--resume"));
@@ -274,9 +195,9 @@ TEST_F(Training, LeavesWithACheckpointWhenAskedAndGoesOn) {
     resumed.push_back(end);
     straight.push_back(end);
     const std::string other = run + "-straight";
-    ASSERT_EQ(RunProcess(Worker(run, resumed), kLimitSeconds).exit_code, 0);
-    ASSERT_EQ(RunProcess(Worker(other, straight), kLimitSeconds).exit_code, 0);
-    EXPECT_EQ(Digest(RunDir(run)), Digest(RunDir(other)));
+    ASSERT_EQ(RunProcess(Worker(run, resumed), kRunLimitSeconds).exit_code, 0);
+    ASSERT_EQ(RunProcess(Worker(other, straight), kRunLimitSeconds).exit_code, 0);
+    EXPECT_EQ(DigestOf(RunDir(run)), DigestOf(RunDir(other)));
   }
 }
 
@@ -309,13 +230,13 @@ TEST_F(Training, PipesListsAndSplitsGiveTheSameBitsOnTwoRanks) {
 })"));
     const Arguments more = {"--dataset=" + folder_->File(name + ".textproto")};
     const std::string one = "tagged-" + name, two = one + "-2";
-    const Finished done = RunProcess(Worker(one, more), kLimitSeconds);
+    const Finished done = RunProcess(Worker(one, more), kRunLimitSeconds);
     ASSERT_EQ(done.exit_code, 0) << done.output;
     // A tag decides, whoever the user is.
     const std::string eval = LastEvent(RunDir(one), "eval");
     EXPECT_GT(std::stod(Field(eval.substr(eval.find("\"liked\"")), "auc")), 0.95) << eval;
-    ASSERT_EQ(RunProcess(Mpirun(2, Worker(two, more)), kLimitSeconds).exit_code, 0);
-    EXPECT_EQ(Digest(RunDir(two)), Digest(RunDir(one)));
+    ASSERT_EQ(RunProcess(Mpirun(2, Worker(two, more)), kRunLimitSeconds).exit_code, 0);
+    EXPECT_EQ(DigestOf(RunDir(two)), DigestOf(RunDir(one)));
   }
 }
 
@@ -325,7 +246,7 @@ TEST_F(Training, ASecondSignalLeavesAtOnce) {
   AwaitFirstStep("twice");
   process.Signal(SIGTERM);
   process.Signal(SIGUSR1);
-  const Finished left = process.Wait(kLimitSeconds);
+  const Finished left = process.Wait(kRunLimitSeconds);
   EXPECT_EQ(left.exit_code, 75) << left.output;
 }
 
@@ -333,7 +254,7 @@ TEST_F(Training, AnInterruptSaysHowToGoOn) {
   Process process(Worker("interrupted", EndlessFlags()));
   AwaitFirstStep("interrupted");
   process.Signal(SIGINT);
-  const Finished left = process.Wait(kLimitSeconds);
+  const Finished left = process.Wait(kRunLimitSeconds);
   EXPECT_EQ(left.exit_code, 130) << left.output;
   EXPECT_THAT(left.output, HasSubstr("--resume"));
 }
@@ -343,21 +264,15 @@ TEST_F(Training, AnInterruptSaysHowToGoOn) {
 // processes; the pinned rows of two steps of 64 examples, which are the floor, fit.
 TEST_F(Training, AMemoryBudgetChangesNoBits) {
   const auto planted = [](const std::string& run, const Arguments& more = {}) {
-    Arguments all = {Binary("worker"),
-                     "--model=mmoe",
-                     "--dataset=planted",
-                     "--config_root=" PAGODA_SOURCE_DIR "/configs",
-                     "--run_dir=" + RunDir(run),
-                     "--lanes=8",
-                     "--batch_size=64",
-                     "--epochs=1",
-                     "--override=model { embedding_dim: 4 experts: 2 expert: [16] tower: [8] } "
-                     "dataset { planted { rows: 30000 ids: 10000 zipf: 0 } }"};
-    all.insert(all.end(), more.begin(), more.end());
-    return all;
+    return Joined({Binary("worker"), "--model=mmoe", "--dataset=planted",
+                   "--config_root=" PAGODA_SOURCE_DIR "/configs", "--run_dir=" + RunDir(run),
+                   "--lanes=8", "--batch_size=64", "--epochs=1",
+                   "--override=model { embedding_dim: 4 experts: 2 expert: [16] tower: [8] } "
+                   "dataset { planted { rows: 30000 ids: 10000 zipf: 0 } }"},
+                  more);
   };
   const std::string whole = "--memory_budget_mb=0.388", half = "--memory_budget_mb=0.194";
-  ASSERT_EQ(RunProcess(planted("unlimited"), kLimitSeconds).exit_code, 0);
+  ASSERT_EQ(RunProcess(planted("unlimited"), kRunLimitSeconds).exit_code, 0);
   const std::string unlimited = LastEvent(RunDir("unlimited"), "done");
   const int64_t row_count = std::stoll(Field(unlimited, "rows"));
   EXPECT_NEAR(row_count, 145'000, 2'000) << unlimited;
@@ -369,7 +284,7 @@ TEST_F(Training, AMemoryBudgetChangesNoBits) {
            {"budget2+2", Mpirun(2, {Binary("pserver"), half}, 2, planted("budget2+2"))},
            {"budget-standing", planted("budget-standing", {servers.Flag()})}}) {
     SCOPED_TRACE(run);
-    const Finished done = RunProcess(command, kLimitSeconds);
+    const Finished done = RunProcess(command, kRunLimitSeconds);
     ASSERT_EQ(done.exit_code, 0) << done.output;
     EXPECT_THAT(done.output, Not(HasSubstr("raised"))) << "the budget is below the floor";
     const std::string line = LastEvent(RunDir(run), "done");
@@ -381,17 +296,17 @@ TEST_F(Training, AMemoryBudgetChangesNoBits) {
 }
 
 TEST_F(Training, ResumesWithAnotherNumberOfShards) {
-  const Finished first = RunProcess(Worker("shards", {"--max_steps=30"}), kLimitSeconds);
+  const Finished first = RunProcess(Worker("shards", {"--max_steps=30"}), kRunLimitSeconds);
   ASSERT_EQ(first.exit_code, 0) << first.output;
   const Finished second =
-      RunProcess(WithServers(3, 1, "shards", {"--resume", "--max_steps=70"}), kLimitSeconds);
+      RunProcess(WithServers(3, 1, "shards", {"--resume", "--max_steps=70"}), kRunLimitSeconds);
   ASSERT_EQ(second.exit_code, 0) << second.output;
   EXPECT_THAT(second.output, HasSubstr("step 30"));
   ExpectReference("shards", WithServers(2, 2, "shards", {"--resume"}));
 }
 
 TEST_F(Training, ResumingAFinishedRunChangesNothing) {
-  ASSERT_EQ(RunProcess(Worker("finished"), kLimitSeconds).exit_code, 0);
+  ASSERT_EQ(RunProcess(Worker("finished"), kRunLimitSeconds).exit_code, 0);
   const std::string eval = LastEvent(RunDir("finished"), "eval");
   ExpectReference("finished", Worker("finished", {"--resume"}));
   EXPECT_EQ(LastEvent(RunDir("finished"), "eval"), eval);
@@ -404,13 +319,13 @@ TEST_F(Training, CheckpointsAtEveryStepChangeNoBits) {
 }
 
 TEST_F(Training, EvaluatingTheBestRepeatsTheLastEvalLine) {
-  ASSERT_EQ(RunProcess(Mpirun(8, Worker("eight")), kLimitSeconds).exit_code, 0);
+  ASSERT_EQ(RunProcess(Mpirun(8, Worker("eight")), kRunLimitSeconds).exit_code, 0);
   const std::string eval = LastEvent(RunDir("eight"), "eval");
   EXPECT_EQ(Field(eval, "split"), "test");
   const Arguments evaluate = {Binary("worker"), "--mode=evaluate",
                               "--checkpoint=" + RunDir("eight") + "/checkpoints/best"};
   for (const Arguments& command : {evaluate, Mpirun(3, evaluate)}) {
-    const Finished done = RunProcess(command, kLimitSeconds);
+    const Finished done = RunProcess(command, kRunLimitSeconds);
     EXPECT_EQ(done.exit_code, 0) << done.output;
     EXPECT_THAT(done.output, HasSubstr(eval));
   }
@@ -421,7 +336,7 @@ TEST_F(Training, PredictionsDoNotSeeLabels) {
     return RunProcess({Binary("worker"), "--mode=predict",
                        "--checkpoint=" + RunDir("reference") + "/checkpoints/best",
                        "--dataset=" + folder_->File(dataset), "--output=" + output},
-                      kLimitSeconds);
+                      kRunLimitSeconds);
   };
   const std::string straight = folder_->File("straight.csv");
   const std::string flipped = folder_->File("flipped-out.csv");
@@ -436,7 +351,8 @@ TEST_F(Training, PredictionsDoNotSeeLabels) {
 }
 
 TEST_F(Training, ResumeWithoutACheckpointStartsFreshAndSaysSo) {
-  const Finished done = RunProcess(Worker("nothing", {"--resume", "--max_steps=1"}), kLimitSeconds);
+  const Finished done =
+      RunProcess(Worker("nothing", {"--resume", "--max_steps=1"}), kRunLimitSeconds);
   EXPECT_EQ(done.exit_code, 0) << done.output;
   EXPECT_THAT(done.output, HasSubstr("starting fresh"));
 }
@@ -448,9 +364,9 @@ TEST_F(Training, RefusesToResumeOnChangedData) {
   WriteTestFile(copy + "/test.csv", Rows(500, 100));
   WriteTestFile(copy + "/shop.textproto", DatasetText("test.csv"));
   const Arguments more = {"--dataset=" + copy + "/shop.textproto", "--max_steps=3", "--resume"};
-  ASSERT_EQ(RunProcess(Worker("changed", more), kLimitSeconds).exit_code, 0);
+  ASSERT_EQ(RunProcess(Worker("changed", more), kRunLimitSeconds).exit_code, 0);
   WriteTestFile(copy + "/train.csv", Rows(1, 400));
-  const Finished done = RunProcess(Worker("changed", more), kLimitSeconds);
+  const Finished done = RunProcess(Worker("changed", more), kRunLimitSeconds);
   EXPECT_EQ(done.exit_code, 65) << done.output;
   EXPECT_THAT(done.output, HasSubstr("train.csv"));
 }
@@ -458,7 +374,7 @@ TEST_F(Training, RefusesToResumeOnChangedData) {
 TEST_F(Training, LanesThatDoNotFitAreUsageErrors) {
   for (const auto& [ranks, lanes] : std::vector<std::pair<int, std::string>>{{3, "8"}, {2, "12"}}) {
     const Finished done = RunProcess(
-        Mpirun(ranks, Worker("lanes", {"--lanes=" + lanes, "--batch_size=96"})), kLimitSeconds);
+        Mpirun(ranks, Worker("lanes", {"--lanes=" + lanes, "--batch_size=96"})), kRunLimitSeconds);
     EXPECT_EQ(done.exit_code, 2) << done.output;
     EXPECT_THAT(done.output, HasSubstr("--lanes=" + lanes));
   }

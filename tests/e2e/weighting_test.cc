@@ -1,32 +1,16 @@
 // Whole runs of every weighting: the same bits in all forms, killed or not, and what they log.
-#include <signal.h>
-
-#include <chrono>
-#include <fstream>
 #include <string>
-#include <thread>
-#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/support/process.h"
+#include "tests/support/run.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pagoda::test {
 namespace {
 
 using ::testing::HasSubstr;
-using Arguments = std::vector<std::string>;
-
-constexpr double kLimitSeconds = 60;
-
-std::string Binary(const std::string& name) { return std::string(PAGODA_BIN_DIR) + "/" + name; }
-
-Arguments Joined(Arguments a, const Arguments& b) {
-  a.insert(a.end(), b.begin(), b.end());
-  return a;
-}
 
 class WeightingRun : public ::testing::TestWithParam<const char*> {
  protected:
@@ -44,55 +28,31 @@ class WeightingRun : public ::testing::TestWithParam<const char*> {
                       GetParam(), " } }")},
         more);
   }
-  static Arguments Mpirun(int ranks, const Arguments& command, const Arguments& more = {}) {
-    return Joined({"mpirun", "--allow-run-as-root", "--oversubscribe", "--bind-to", "none", "--mca",
-                   "odls_base_sigkill_timeout", "2", "-n", std::to_string(ranks)},
-                  Joined(command, more));
-  }
-  static void Run(const Arguments& command) {
-    const Finished done = RunProcess(command, kLimitSeconds);
-    EXPECT_EQ(done.exit_code, 0) << done.output;
-  }
-  // The last line of metrics.jsonl with this event.
   std::string Line(const std::string& run, const std::string& event) const {
-    std::ifstream file(RunDir(run) + "/metrics.jsonl");
-    std::string line, last;
-    while (std::getline(file, line)) {
-      if (line.find(absl::StrCat("\"event\":\"", event, "\"")) != std::string::npos) last = line;
-    }
-    return last;
+    return LastEvent(RunDir(run), event);
   }
-  std::string DigestOf(const std::string& run) const {
-    const std::string line = Line(run, "done");
-    const size_t at = line.find("\"digest\":\"");
-    return at == std::string::npos ? "" : line.substr(at + 10, 32);
-  }
+  std::string DigestOfRun(const std::string& run) const { return DigestOf(RunDir(run)); }
 
   TemporaryDirectory folder_;
 };
 
 TEST_P(WeightingRun, HasTheSameBitsInAllForms) {
-  Run(Worker("one"));
-  const std::string digest = DigestOf("one");
+  OutputOf(Worker("one"));
+  const std::string digest = DigestOfRun("one");
   ASSERT_EQ(digest.size(), 32u);
   EXPECT_THAT(Line("one", "step"), HasSubstr("\"weight\":{\"click\":"));
   EXPECT_THAT(Line("one", "done"), HasSubstr("\"bytes_pushed\":"));
 
-  Run(Mpirun(2, Worker("two", {"--threads=2"})));
-  EXPECT_EQ(DigestOf("two"), digest);
+  OutputOf(Mpirun(2, Worker("two", {"--threads=2"})));
+  EXPECT_EQ(DigestOfRun("two"), digest);
   // Servers of their own: three shards for two workers.
-  Run(Mpirun(3, {Binary("pserver")}, Joined({":", "-n", "2"}, Worker("three"))));
-  EXPECT_EQ(DigestOf("three"), digest);
+  OutputOf(Mpirun(3, {Binary("pserver")}, 2, Worker("three")));
+  EXPECT_EQ(DigestOfRun("three"), digest);
 
   const Arguments command = Mpirun(2, Worker("killed", {"--resume"}));
-  for (const int milliseconds : {500, 900}) {
-    Process run(command);
-    std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
-    run.Signal(SIGKILL);
-    run.Wait(kLimitSeconds);
-  }
-  Run(command);
-  EXPECT_EQ(DigestOf("killed"), digest);
+  for (int kill = 0; kill < 2; ++kill) KillAfterCheckpoint(command, RunDir("killed"));
+  ResumeToEnd(command);
+  EXPECT_EQ(DigestOfRun("killed"), digest);
 }
 
 INSTANTIATE_TEST_SUITE_P(

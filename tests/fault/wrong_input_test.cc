@@ -13,6 +13,7 @@
 
 #include "gtest/gtest.h"
 #include "tests/support/process.h"
+#include "tests/support/run.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pagoda::test {
@@ -59,7 +60,7 @@ struct Case {
   std::string program = "worker";
   // Default: DatasetText() and GoodRows().
   std::map<std::string, std::string> files = {};
-  std::vector<std::string> launcher = {};
+  Arguments launcher = {};
 };
 
 void PrintTo(const Case& wrong, std::ostream* out) { *out << wrong.name; }
@@ -72,15 +73,7 @@ std::vector<Case> Cases() {
   const auto with_dataset = [](const std::string& from, const std::string& to) {
     return std::map<std::string, std::string>{{"shop.textproto", Replace(DatasetText(), from, to)}};
   };
-  // As launcher/mpi.sh sets it.
-  const std::vector<std::string> mpirun = {"mpirun",
-                                           "--oversubscribe",
-                                           "--allow-run-as-root",
-                                           "--mca",
-                                           "odls_base_sigkill_timeout",
-                                           "2",
-                                           "-n",
-                                           "2"};
+  const Arguments mpirun = Mpirun(2, {});
   return {
       // Flags.
       {"UnknownFlag", 2, {"modle", "--model"}, {"--modle=ple"}},
@@ -218,7 +211,7 @@ TEST_P(WrongInputTest, EndsWithOneClearError) {
   for (const auto& [name, contents] : wrong.files) WriteTestFile(dir.File(name), contents);
 
   std::vector<std::string> argv = wrong.launcher;
-  argv.push_back(PAGODA_BIN_DIR "/" + wrong.program);
+  argv.push_back(Binary(wrong.program));
   if (wrong.program == "worker") {
     for (const char* flag : {"--model=shared_bottom", "--epochs=1"}) argv.push_back(flag);
     argv.push_back("--dataset=" + dir.path() + "/shop.textproto");
@@ -262,11 +255,23 @@ class TakenPort {
   int port_ = 0;
 };
 
+// As srun starts them: no rank's parent is mpirun.
+TEST(WrongInputTest, OneRankSpeaksUnderSrun) {
+  for (const std::string rank : {"0", "1", "7"}) {
+    SCOPED_TRACE(rank);
+    const Finished finished = RunProcess(
+        {"env", "PMIX_RANK=" + rank, "SLURM_LOCALID=" + rank, Binary("worker"), "--modle=ple"},
+        2 * kLimitSeconds);
+    EXPECT_EQ(finished.exit_code, rank == "0" ? 2 : 0) << finished.output;
+    EXPECT_EQ(CountLines(finished.output, "worker: "), rank == "0" ? 1 : 0) << finished.output;
+  }
+}
+
 TEST(WrongInputTest, PortTakenIsNamed) {
   TakenPort taken;
   const std::string endpoint = "tcp://127.0.0.1:" + std::to_string(taken.port());
   const Finished finished =
-      RunProcess({PAGODA_BIN_DIR "/pserver", "--listen=" + endpoint}, 2 * kLimitSeconds);
+      RunProcess({Binary("pserver"), "--listen=" + endpoint}, 2 * kLimitSeconds);
   EXPECT_EQ(finished.exit_code, 74) << finished.output;
   EXPECT_LT(finished.seconds, kLimitSeconds);
   EXPECT_NE(finished.output.find(endpoint), std::string::npos) << finished.output;

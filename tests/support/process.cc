@@ -5,9 +5,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <sstream>
 #include <thread>
 
@@ -21,6 +24,34 @@ double NowSeconds() {
 }
 
 void Nap() { std::this_thread::sleep_for(std::chrono::milliseconds(10)); }
+
+// The second field behind the name, which may itself have blanks and brackets: "7 (a b) S 1 ...";
+// -1: it is gone.
+pid_t ParentOf(const std::filesystem::path& proc) {
+  std::ifstream file(proc / "stat");
+  std::string text;
+  std::getline(file, text);
+  std::istringstream rest(text.substr(std::min(text.size(), text.rfind(')') + 1)));
+  char state = 0;
+  pid_t parent = -1;
+  rest >> state >> parent;
+  return rest ? parent : -1;
+}
+
+// `root` and all who descend from it.
+std::vector<pid_t> TreeOf(pid_t root) {
+  std::multimap<pid_t, pid_t> children;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
+    const pid_t pid = atoi(entry.path().filename().c_str());
+    if (pid > 0) children.emplace(ParentOf(entry.path()), pid);
+  }
+  std::vector<pid_t> tree = {root};
+  for (size_t i = 0; i < tree.size(); ++i) {
+    const auto [begin, end] = children.equal_range(tree[i]);
+    for (auto child = begin; child != end; ++child) tree.push_back(child->second);
+  }
+  return tree;
+}
 
 }  // namespace
 
@@ -48,7 +79,7 @@ Process::Process(const std::vector<std::string>& argv) : started_(NowSeconds()) 
 
 Process::~Process() {
   if (!ended_) {
-    kill(-pid_, SIGKILL);
+    KillTree();
     waitpid(pid_, nullptr, 0);
   }
   std::filesystem::remove(output_path_);
@@ -75,6 +106,13 @@ void Process::Signal(int signal_number) {
   if (!ended_) kill(pid_, signal_number);
 }
 
+void Process::KillTree() {
+  if (ended_) return;
+  const std::vector<pid_t> tree = TreeOf(pid_);
+  kill(-pid_, SIGKILL);
+  for (const pid_t pid : tree) kill(pid, SIGKILL);
+}
+
 bool Process::Poll() {
   if (ended_) return true;
   int status = 0;
@@ -88,7 +126,7 @@ Finished Process::Wait(double limit_seconds) {
   const double limit = NowSeconds() + limit_seconds;
   while (!Poll() && NowSeconds() < limit) Nap();
   if (!ended_) {
-    kill(-pid_, SIGKILL);
+    KillTree();
     waitpid(pid_, nullptr, 0);
     ended_ = true;
   }

@@ -12,13 +12,14 @@
 namespace pagoda::test {
 
 struct Finished {
-  int exit_code =
-      -1;  // 128 + signal when a signal ended it; -1 when it was still running at the limit.
+  // 128 + signal when a signal ended it; -1 when it was still running at the limit.
+  int exit_code = -1;
   double seconds = 0;
   std::string output;  // Standard output and standard error, interleaved.
 };
 
-// A running command in a process group of its own; the destructor kills the group.
+// A running command in a process group of its own; the destructor kills it with all that it
+// started.
 class Process {
  public:
   // argv[0] is looked up in PATH. Standard output and error go to one file, standard input is
@@ -33,8 +34,12 @@ class Process {
   std::string Output() const;
   // True once `text` was printed; false at the limit or when the process ended without it.
   bool WaitFor(const std::string& text, double limit_seconds);
+  bool HasEnded() { return Poll(); }
   void Signal(int signal_number);
-  // Waits for its end; past the limit the group is killed and exit_code is -1.
+  // SIGKILL to it and to all that it started, however they are grouped (mpirun's ranks are in
+  // groups of their own).
+  void KillTree();
+  // Waits for its end; past the limit all is killed and exit_code is -1.
   Finished Wait(double limit_seconds);
 
  private:
