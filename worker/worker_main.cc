@@ -73,6 +73,7 @@ DEFINE_int64(log_every, 0, "steps between step lines in metrics.jsonl; 0: none")
 DEFINE_bool(profile, false, "print where a step's time went");
 DEFINE_bool(digest, false, "digest in the done line, even of more than 10M rows");
 DEFINE_string(output, "", "of --mode=predict (default: standard output)");
+DEFINE_bool(labels, false, "of --mode=predict: every task's label beside the predictions");
 DEFINE_string(split, "test", "of --mode=predict: train, valid or test");
 DEFINE_string(fuse, "", "of --mode=fuse: what each task is worth, such as income:1,marital:0.5");
 DEFINE_string(fuse_metric, "auc", "of --mode=fuse: auc, gauc or ndcg@N");
@@ -169,6 +170,7 @@ JobOptions ReadJobOptions() {
   options.init = FLAGS_init;
   options.warm_start = FLAGS_warm_start;
   options.output = FLAGS_output;
+  options.labels = FLAGS_labels;
   options.split = FLAGS_split;
   options.fuse = FLAGS_fuse;
   options.fuse_metric = FLAGS_fuse_metric;

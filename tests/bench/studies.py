@@ -1,6 +1,7 @@
 """The studies that study.py runs: their cells, and the tables made of them."""
 
 import dataclasses
+import hashlib
 import math
 from typing import Callable
 
@@ -21,6 +22,13 @@ class Cell:
     more_text: str = ""
     # Inside planted { }. Data made up from a seed change with the run's seed, so that pairs share data.
     planted_text: str = ""
+    # Further figures of the predictions: with truth_text's labels, columns {name: values} -> {(task, metric): value}.
+    truth_text: str = ""
+    judge: Callable | None = None
+
+    def configuration(self):
+        """Changes with what is asked for: results of another configuration are not this cell's."""
+        return hashlib.sha256(f"{self.model} {self.dataset} {self.override(0)} {self.truth_text}".encode()).hexdigest()[:8]
 
     def override(self, seed):
         planted = f"planted {{ seed: {seed} {self.planted_text} }}" if self.planted_text else ""
@@ -197,6 +205,83 @@ def correlation_table(results):
     return rows_of(["correlation p", "model", "dense parameters", "worse task's MSE", "against `shared_bottom`"], rows)
 
 
+# ------------------------------------------------------------------------------------------- funnel
+
+# Clicked rows alone teach conversion, embeddings too, and all rows are asked for it: what is done without a model of the funnel.
+CLICKED_ONLY = "conversion alone, on clicked rows"
+CLICKED_ONLY_TEXT = {"dataset_text": 'task { name: "conversion" sample_space: "click" }',
+                     "train_text": 'tasks: "conversion" best_by: "conversion"'}
+# How much of what makes a row convert makes it clicked, too: what the models of a funnel share, and the bias of clicked rows.
+FUNNEL_CORRELATIONS = ("0.9", "0.5")
+PCVR_MODELS = {  # name: (model, texts of the cell, the output that is pCVR)
+    CLICKED_ONLY: ("single", CLICKED_ONLY_TEXT, "conversion"),
+    "esmm": ("esmm", {}, "pCVR"),
+    "escm2, IPW": ("escm2", {}, "pCVR"),
+    "escm2, DR": ("escm2", {"model_text": 'parameter { name: "doubly_robust" value: 1 }'}, "pCVR"),
+}
+# Of a funnel nearly all of whose clicks convert: elsewhere hardly a row's conversion comes out above its click.
+CALIBRATOR_ALPHAS = ("0", "0.6", "2")
+CALIBRATOR_PLANTED = "kind: FUNNEL correlation: 0.9 conversion_rate: 0.9"
+# The conversion that would have followed a click, of rows without one too: what no log of a real funnel has.
+WOULD_CONVERT = ('dataset { task { name: "click" label: "would_convert" } '
+                 'task { name: "conversion" label: "would_convert" sample_space: "click >= 0" } }')
+
+
+def auc(scores, labels):
+    """Area under the ROC curve; ties count half."""
+    order = sorted(range(len(scores)), key=scores.__getitem__)
+    positives = sum(labels)
+    rank_sum, begin = 0.0, 0
+    while begin < len(order):
+        end = begin
+        while end < len(order) and scores[order[end]] == scores[order[begin]]:
+            end += 1
+        rank_sum += (begin + 1 + end) / 2 * sum(labels[order[i]] for i in range(begin, end))
+        begin = end
+    return (rank_sum - positives * (positives + 1) / 2) / (positives * (len(labels) - positives))
+
+
+def judge_funnel(output):
+    """pCVR over all rows against the truth, when the model has one; how often conversion is likelier than its click."""
+    def judge(columns):
+        figures = {}
+        if "click" in columns:
+            above = sum(conversion > click for click, conversion in zip(columns["click"], columns["conversion"]))
+            figures["conversion", "above_click"] = above
+        if output:
+            figures["conversion", "pcvr_auc"] = auc(columns[output], columns["label/conversion"])
+            figures["conversion", "pcvr_pcoc"] = sum(columns[output]) / sum(columns["label/conversion"])
+        return figures
+    return judge
+
+
+def funnel_cells():
+    cells = [Cell(f"{correlation}/{name}", model, "planted_funnel", planted_text=f"kind: FUNNEL correlation: {correlation}",
+                  truth_text=WOULD_CONVERT, judge=judge_funnel(output), **texts)
+             for correlation in FUNNEL_CORRELATIONS for name, (model, texts, output) in PCVR_MODELS.items()]
+    return cells + [Cell(f"aitm, alpha {alpha}", "aitm", "planted_funnel", planted_text=CALIBRATOR_PLANTED,
+                         model_text=f'parameter {{ name: "alpha" value: {alpha} }}', judge=judge_funnel(None))
+                    for alpha in CALIBRATOR_ALPHAS]
+
+
+def funnel_table(results):
+    rows = []
+    for correlation in FUNNEL_CORRELATIONS:
+        for name in PCVR_MODELS:
+            cell, base = f"{correlation}/{name}", f"{correlation}/{CLICKED_ONLY}"
+            row = [correlation, name] + [mean_and_spread(results, cell, "conversion", "pcvr_auc")]
+            row.append(paired(results, cell, base, "conversion", "pcvr_auc") if cell != base else "-")
+            row.append(mean_and_spread(results, cell, "conversion", "pcvr_pcoc", 3))
+            row.append(mean_and_spread(results, cell, "conversion", "pcoc", 3) if cell != base else "-")
+            rows.append(row)
+    pcvr = rows_of(["correlation", "model", "pCVR AUC over all rows, against the truth (SD)", "against clicked rows only",
+                    "pCVR predicted over true", "pCTCVR predicted over observed"], rows)
+    rows = [[f"{alpha}"] + [mean_and_spread(results, f"aitm, alpha {alpha}", task, "auc") for task in ("click", "conversion")] +
+            [mean_and_spread(results, f"aitm, alpha {alpha}", "conversion", "above_click", 0)] for alpha in CALIBRATOR_ALPHAS]
+    return pcvr + "\n\n" + rows_of(["`aitm`, alpha", "click AUC (SD)", "conversion AUC (SD)",
+                                    "of 100,000 rows, conversion above click"], rows)
+
+
 def always(cells):
     return lambda results: cells
 
@@ -207,4 +292,5 @@ STUDIES = {
                        education_table),
     "alternating": Study(always(study_cells("census_dividends") + study_cells("planted_watch")), 5, alternating_table),
     "correlation": Study(always(correlation_cells()), 20, correlation_table),
+    "funnel": Study(always(funnel_cells()), 5, funnel_table),
 }

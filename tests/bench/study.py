@@ -5,9 +5,11 @@
   tests/bench/study.py education   ...   the MMoE paper's second group of labels
   tests/bench/study.py alternating ...   joint against alternating training: 12 cells and three baselines, on two data sets
   tests/bench/study.py correlation ...   the MMoE paper's planted tasks, at four correlations
+  tests/bench/study.py funnel      ...   conversion over all rows against a truth that only a planted funnel knows
 
-Every figure of every seed goes to tests/bench/results/STUDY.tsv (study, cell, seed, task, metric, value); the tables are made
-from that file alone. Cells that are in the file already are not trained again; --fresh starts over.
+Every figure of every seed goes to tests/bench/results/STUDY.tsv (cell, configuration, seed, task, metric, value); the tables
+are made from that file alone. A cell is trained again when its configuration (a hash of what study.py asks for) is not in the
+file; after a change of code or of configs/, --fresh starts over.
 """
 
 import argparse
@@ -33,6 +35,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 class Figure:
     """One number of one run."""
     cell: str
+    configuration: str
     seed: int
     task: str
     metric: str
@@ -46,33 +49,49 @@ def dense_parameters(checkpoint):
     return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__" and ".state" not in name}
 
 
+def run(command):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr[-2000:]}")
+
+
+def judge(worker, cell, folder):
+    """The cell's own figures of the best checkpoint's predictions of the test rows: {(task, metric): value}"""
+    run([worker, "--mode=predict", "--labels", f"--checkpoint={folder}/run/checkpoints/best", f"--run_dir={folder}/predict",
+         f"--output={folder}/test.csv", f"--override={cell.truth_text}"])
+    with open(f"{folder}/test.csv", encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        header = next(rows)
+        columns = dict(zip(header, zip(*([float(value) for value in row] for row in rows))))
+    return cell.judge(columns)
+
+
 def train(worker, cell, seed):
     """Runs one cell; returns its figures: the best checkpoint's test evaluation, size and time."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [worker, f"--model={cell.model}", f"--dataset={cell.dataset}", f"--seed={seed}", "--threads=1",
-                   f"--run_dir={folder}/run", f"--override={cell.override(seed)}"]
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-        if done.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)}\nended with {done.returncode}:\n{done.stderr[-2000:]}")
+        run([worker, f"--model={cell.model}", f"--dataset={cell.dataset}", f"--seed={seed}", "--threads=1",
+             f"--run_dir={folder}/run", f"--override={cell.override(seed)}"])
         with open(f"{folder}/run/metrics.jsonl", encoding="utf-8") as lines:
             events = [json.loads(line) for line in lines]
         shapes = dense_parameters(f"{folder}/run/checkpoints/best")
+        judged = judge(worker, cell, folder) if cell.judge else {}
     test = [event for event in events if event["event"] == "eval" and event["split"] == "test"][-1]
     end = [event for event in events if event["event"] == "done"][-1]
-    figures = [Figure(cell.name, seed, task, metric, value) for task, metrics in test["tasks"].items()
-               for metric, value in metrics.items() if isinstance(value, (int, float))]
-    size = sum(math.prod(shape) for shape in shapes.values())
+    values = {(task, metric): value for task, metrics in test["tasks"].items() for metric, value in metrics.items()
+              if isinstance(value, (int, float))}
+    values |= judged
+    values["", "parameters"] = sum(math.prod(shape) for shape in shapes.values())
+    values["", "seconds"] = end["seconds"]
     # The best evaluation's share of all steps: evaluations and steps cost the same throughout.
-    to_best = end["seconds"] * test["step"] / max(1, end["steps"])
-    return figures + [Figure(cell.name, seed, "", "parameters", size), Figure(cell.name, seed, "", "seconds_to_best", to_best),
-                      Figure(cell.name, seed, "", "seconds", end["seconds"])]
+    values["", "seconds_to_best"] = end["seconds"] * test["step"] / max(1, end["steps"])
+    return [Figure(cell.name, cell.configuration(), seed, task, metric, value) for (task, metric), value in values.items()]
 
 
 def read(path):
     if not path.exists():
         return []
     with open(path, encoding="utf-8", newline="") as file:
-        return [Figure(row["cell"], int(row["seed"]), row["task"], row["metric"], float(row["value"]))
+        return [Figure(row["cell"], row["configuration"], int(row["seed"]), row["task"], row["metric"], float(row["value"]))
                 for row in csv.DictReader(file, delimiter="\t")]
 
 
@@ -117,9 +136,15 @@ class Results:
 
 def missing_runs(study, seeds, only, figures):
     """(cell, seed) that have no figures yet, seed by seed: a study that is cut short has whole seeds."""
-    there = {(figure.cell, figure.seed) for figure in figures}
-    cells = study.cells(Results(figures))
-    return [(cell, seed) for seed in seeds for cell in cells if only in cell.name and (cell.name, seed) not in there]
+    there = {(figure.cell, figure.configuration, figure.seed) for figure in figures}
+    return [(cell, seed) for seed in seeds for cell in study.cells(Results(figures))
+            if only in cell.name and (cell.name, cell.configuration(), seed) not in there]
+
+
+def replaced(figures, fresh):
+    """`figures` and those of a run, without what an older configuration of its cell gave."""
+    cell, configuration = fresh[0].cell, fresh[0].configuration
+    return [figure for figure in figures if figure.cell != cell or figure.configuration == configuration] + fresh
 
 
 def main():
@@ -141,9 +166,9 @@ def main():
     while missing := missing_runs(study, seeds, arguments.only, figures):
         with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
             runs = {pool.submit(train, worker, cell, seed): (cell, seed) for cell, seed in missing}
-            for run in concurrent.futures.as_completed(runs):
-                cell, seed = runs[run]
-                figures += run.result()
+            for done in concurrent.futures.as_completed(runs):
+                cell, seed = runs[done]
+                figures = replaced(figures, done.result())
                 write(path, sorted(figures, key=dataclasses.astuple))
                 print(f"{cell.name:40} seed {seed}", file=sys.stderr, flush=True)
     print(study.table(Results(figures)))

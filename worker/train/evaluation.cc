@@ -87,22 +87,36 @@ absl::Status Finish(const Cluster& cluster, Loaded& loaded) {
   return ShareStatus(*cluster.workers, 0, status);
 }
 
-absl::Status WriteCsv(const std::string& path, const SplitPredictions& split,
-                      const std::vector<Graph::HeadSpec>& heads) {
+struct CsvColumn {
+  std::string name;
+  const std::vector<float>* values;  // [N]
+};
+
+// What --mode=predict writes, in order.
+std::vector<CsvColumn> ColumnsOf(const Job& job, const std::vector<Graph::HeadSpec>& heads,
+                                 const SplitPredictions& split) {
+  std::vector<CsvColumn> columns;
+  for (size_t h = 0; h < heads.size(); ++h) {
+    if (heads[h].reported) columns.push_back({heads[h].name, &split.predictions[h]});
+  }
+  if (!job.options.labels) return columns;
+  const auto& tasks = job.config.dataset().task();
+  for (int t = 0; t < tasks.size(); ++t) {
+    columns.push_back({absl::StrCat("label/", tasks[t].name()), &split.labels[t]});
+  }
+  return columns;
+}
+
+absl::Status WriteCsv(const std::string& path, const std::vector<CsvColumn>& columns) {
   std::FILE* out = path.empty() ? stdout : std::fopen(path.c_str(), "w");
   if (out == nullptr) return ErrnoError(errno, "open --output", path);
   absl::FPrintF(out, "record");
-  std::vector<const std::vector<float>*> columns;
-  for (size_t h = 0; h < heads.size(); ++h) {
-    if (!heads[h].reported) continue;
-    absl::FPrintF(out, ",%s", heads[h].name);
-    columns.push_back(&split.predictions[h]);
-  }
+  for (const CsvColumn& column : columns) absl::FPrintF(out, ",%s", column.name);
   absl::FPrintF(out, "\n");
-  const size_t rows = columns.empty() ? 0 : columns[0]->size();
+  const size_t rows = columns.empty() ? 0 : columns[0].values->size();
   for (size_t record = 0; record < rows; ++record) {
     absl::FPrintF(out, "%d", record);
-    for (const auto* column : columns) absl::FPrintF(out, ",%.9g", (*column)[record]);
+    for (const CsvColumn& column : columns) absl::FPrintF(out, ",%.9g", (*column.values)[record]);
     absl::FPrintF(out, "\n");
   }
   const bool failed = std::ferror(out) != 0 || std::fflush(out) != 0;
@@ -190,7 +204,7 @@ absl::Status RunPredict(Job job, const Cluster& cluster) {
   absl::Status status;
   if (cluster.workers->rank() == 0) {
     ConvertPredictions(loaded->job.config, heads, loaded->job.manifest->state(), &predictions);
-    status = WriteCsv(loaded->job.options.output, predictions, heads);
+    status = WriteCsv(loaded->job.options.output, ColumnsOf(loaded->job, heads, predictions));
   }
   RETURN_IF_ERROR(ShareStatus(*cluster.workers, 0, status));
   return Finish(cluster, *loaded);

@@ -48,6 +48,7 @@ struct JobOptions {
   std::string init;            // Safetensors with dense parameters and rows to start from.
   std::string warm_start;      // A checkpoint to take from what this job has in common with it.
   std::string output;          // Of predict; empty: standard output.
+  bool labels = false;         // Of predict: labels beside predictions.
   std::string split = "test";  // Of predict.
   std::string fuse;            // Of fuse: TASK:VALUE,TASK:VALUE.
   std::string fuse_metric = "auc";
