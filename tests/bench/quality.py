@@ -28,8 +28,12 @@ BARS = {
     "mmoe": (0.9535, 0.9945),
     "cgc": (0.9535, 0.9945),
     "ple": (0.9535, 0.9945),
-    "esmm": (0.9500, 0.9880),  # The labels contradict a funnel: marital falls.
+    "aitm": (0.9535, 0.9944),
+    # The labels contradict a funnel: marital falls.
+    "esmm": (0.9500, 0.9880),
+    "escm2": (0.9500, 0.9880),
 }
+OTHER_BAR = (0.9525, 0.9940)
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TEST_ROWS_BEGIN = 49881  # Rows of the test file before it validate.
 MARITAL, INCOME = 7, 41  # Columns.
@@ -87,7 +91,7 @@ def check_leak(worker, model, run_dir, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", default="build/bin", help="where worker is")
-    parser.add_argument("--models", default="ple,mmoe,shared_bottom,esmm")
+    parser.add_argument("--models", default="ple,mmoe,shared_bottom,esmm", help="any of configs/models")
     parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--permuted-labels", action="store_true")
     parser.add_argument("--flag", action="append", default=[], help="passed on to worker, such as --flag=--threads=2")
@@ -105,10 +109,11 @@ def main():
                 print(f"{model:14} {seed:>5} {aucs[-1][0]:8.4f} {aucs[-1][1]:8.4f} {done['seconds']:8.1f} "
                       f"{done['examples_per_second']:9.0f}", flush=True)
             means = [statistics.mean(values) for values in zip(*aucs)]
-            reached = all(mean >= bar for mean, bar in zip(means, BARS[model]))
+            bars = BARS.get(model, OTHER_BAR)
+            reached = all(mean >= bar for mean, bar in zip(means, bars))
             good &= reached
-            print(f"{model:14} {'mean':>5} {means[0]:8.4f} {means[1]:8.4f}   bar {BARS[model][0]:.4f} "
-                  f"{BARS[model][1]:.4f} {'reached' if reached else 'MISSED'}", flush=True)
+            print(f"{model:14} {'mean':>5} {means[0]:8.4f} {means[1]:8.4f}   bar {bars[0]:.4f} "
+                  f"{bars[1]:.4f} {'reached' if reached else 'MISSED'}", flush=True)
             if arguments.permuted_labels:
                 first = os.path.join(folder, f"{model}-{arguments.seeds.split(',')[0]}")
                 good &= check_leak(worker, model, first, tempfile.mkdtemp(dir=folder))

@@ -3,7 +3,10 @@
 import dataclasses
 import hashlib
 import math
+import statistics
 from typing import Callable
+
+import chart
 
 # Census-Income's input: 39 embeddings of 8 and 7 numbers; a tower of 32 behind a bottom of w.
 CENSUS_INPUT = 39 * 8 + 7
@@ -38,10 +41,11 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """Which cells there are (given the results so far), how many seeds, and how a table is made of the results."""
+    """Which cells there are (given the results so far), how many seeds; the table, and perhaps the chart, of the results."""
     cells: Callable
     seeds: int
     table: Callable
+    chart: Callable | None = None
 
 
 def number(value, digits=4):
@@ -184,6 +188,12 @@ def worse_task(results, cell):
     return {seed: max(first[seed], second[seed]) for seed in first}
 
 
+def mean_and_error(values):
+    """Mean and its standard error; of one value: not a number."""
+    error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.nan
+    return statistics.mean(values), error
+
+
 def correlation_table(results):
     rows = []
     for correlation in CORRELATIONS:
@@ -193,16 +203,31 @@ def correlation_table(results):
             if not worse:
                 continue
             size = results.mean(f"{correlation}/{model}", "", "parameters")
-            row = [str(correlation), f"`{model}`", f"{size:,.0f}", number(sum(worse.values()) / len(worse), 5)]
-            pairs = [worse[seed] - base[seed] for seed in worse if seed in base]
-            if model != "shared_bottom" and len(pairs) > 1:
-                mean = sum(pairs) / len(pairs)
-                error = math.sqrt(sum((pair - mean) ** 2 for pair in pairs) / (len(pairs) - 1) / len(pairs))
-                row.append(f"{mean:+.5f} ± {error:.5f}")
-            else:
+            row = [str(correlation), f"`{model}`", f"{size:,.0f}", number(statistics.mean(worse.values()), 5)]
+            if model == "shared_bottom":
                 row.append("-")
+            else:
+                mean, error = mean_and_error([worse[seed] - base[seed] for seed in worse if seed in base])
+                row.append(f"{mean:+.5f} ± {number(error, 5)}")
             rows.append(row)
     return rows_of(["correlation p", "model", "dense parameters", "worse task's MSE", "against `shared_bottom`"], rows)
+
+
+def correlation_chart(results):
+    """Bars of two standard errors of what the models differ by: pairs share data, and data differ more than models."""
+    series = {}
+    for model in CORRELATION_MODELS:
+        points = series.setdefault(model, [])
+        for correlation in CORRELATIONS:
+            base = worse_task(results, f"{correlation}/shared_bottom")
+            worse = worse_task(results, f"{correlation}/{model}")
+            ratios = [worse[seed] / base[seed] for seed in worse if seed in base]
+            if not ratios:
+                return None
+            mean, error = mean_and_error(ratios)
+            points.append((mean, 0 if math.isnan(error) else 2 * error))
+    return chart.chart("Worse task's MSE, as a ratio to shared_bottom's of the same seed", "correlation of the two tasks",
+                       "mean of 20 seeds, bars of 2 standard errors", CORRELATIONS, series)
 
 
 # ------------------------------------------------------------------------------------------- funnel
@@ -291,6 +316,6 @@ STUDIES = {
     "education": Study(always([Cell(model, model, "census_education") for model in ("shared_bottom", "mmoe", "ple")]), 5,
                        education_table),
     "alternating": Study(always(study_cells("census_dividends") + study_cells("planted_watch")), 5, alternating_table),
-    "correlation": Study(always(correlation_cells()), 20, correlation_table),
+    "correlation": Study(always(correlation_cells()), 20, correlation_table, correlation_chart),
     "funnel": Study(always(funnel_cells()), 5, funnel_table),
 }

@@ -8,8 +8,8 @@
   tests/bench/study.py funnel      ...   conversion over all rows against a truth that only a planted funnel knows
 
 Every figure of every seed goes to tests/bench/results/STUDY.tsv (cell, configuration, seed, task, metric, value); the tables
-are made from that file alone. A cell is trained again when its configuration (a hash of what study.py asks for) is not in the
-file; after a change of code or of configs/, --fresh starts over.
+and the chart (STUDY.svg) are made from that file alone. A cell is trained again when its configuration (a hash of what
+study.py asks for) is not in the file; after a change of code or of configs/, --fresh starts over.
 """
 
 import argparse
@@ -172,6 +172,8 @@ def main():
                 write(path, sorted(figures, key=dataclasses.astuple))
                 print(f"{cell.name:40} seed {seed}", file=sys.stderr, flush=True)
     print(study.table(Results(figures)))
+    if picture := study.chart and study.chart(Results(figures)):
+        path.with_suffix(".svg").write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":
