@@ -234,7 +234,7 @@ absl::Status RunMode(Job job, const Cluster& cluster) {
     case JobOptions::Mode::kTrain:
       break;
   }
-  return Trainer(std::move(job), cluster, WriteInitRows, CarryRows).Run();
+  return Trainer(std::move(job), cluster, {WriteInitRows, CarryRows}).Run();
 }
 
 // What this process knows of the job once every rank has said who it is.

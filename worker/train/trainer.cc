@@ -11,14 +11,11 @@
 #include "common/errors.h"
 #include "common/io/file.h"
 #include "glog/logging.h"
-#include "worker/data/record.h"
 #include "worker/train/agreement.h"
 #include "worker/train/early_stopping.h"
 #include "worker/train/evaluator.h"
-#include "worker/train/report.h"
 #include "worker/train/signals.h"
 #include "worker/train/task_rules.h"
-#include "worker/train/weighting_log.h"
 
 namespace pagoda {
 namespace {
@@ -26,24 +23,18 @@ namespace {
 // The digest reads every row: of more than this it is made only with --digest.
 constexpr uint64_t kDigestRows = 10'000'000;
 
-// Where --init's rows wait for the shards.
-std::string InitFolder(const Job& job) { return JoinPath(job.run_dir, "init"); }
-
 }  // namespace
 
-Trainer::Trainer(Job job, const Cluster& cluster, RowWriter write_rows, RowCarrier carry_rows)
+Trainer::Trainer(Job job, const Cluster& cluster, RowTools row_tools)
     : job_(std::move(job)),
       cluster_(cluster),
-      write_rows_(std::move(write_rows)),
-      carry_rows_(std::move(carry_rows)),
+      row_tools_(std::move(row_tools)),
       wishes_(cluster.workers, cluster.clock) {}
 
 Trainer::~Trainer() = default;
 
 void Trainer::Say(absl::string_view text) {
-  if (!IsFirst()) return;
-  LOG(INFO) << text;
-  progress_->Line(text);
+  if (IsFirst()) reporter_->Say(text);
 }
 
 absl::Status Trainer::Run() {
@@ -53,12 +44,8 @@ absl::Status Trainer::Run() {
   RETURN_IF_ERROR(ValidateUnscheduled());
   ASSIGN_OR_RETURN(const JsonObject done, SummariseTraining());
   RETURN_IF_ERROR(TestBest());
-  absl::Status status;
-  if (IsFirst()) {
-    status = metrics_->Write(done);
-    Say(absl::StrCat("done: ", done.ToString()));
-  }
-  RETURN_IF_ERROR(ShareStatus(*cluster_.workers, 0, status));
+  const absl::Status told = IsFirst() ? reporter_->Done(done) : absl::OkStatus();
+  RETURN_IF_ERROR(ShareStatus(*cluster_.workers, 0, told));
   return Leave();
 }
 
@@ -66,7 +53,7 @@ absl::Status Trainer::Run() {
 
 absl::Status Trainer::Prepare() {
   if (IsFirst()) {
-    progress_ = std::make_unique<Progress>(stdout, StdoutIsTerminal(), cluster_.clock);
+    reporter_ = std::make_unique<Reporter>(&job_.config, job_.options.log_every, cluster_.clock);
   }
   ASSIGN_OR_RETURN(start_, StartRun(job_, cluster_));
   const TrainState* from = start_.manifest.has_value() ? &start_.manifest->state() : nullptr;
@@ -110,9 +97,8 @@ absl::Status Trainer::ResolveStart(const TrainState* from, std::vector<std::stri
 }
 
 absl::Status Trainer::PrepareFirst() {
-  ASSIGN_OR_RETURN(metrics_, MetricsWriter::Open(start_.run->metrics()));
-  ASSIGN_OR_RETURN(events_,
-                   EventWriter::Open(job_.run_dir, absl::StrCat("epoch-", start_.run_epoch)));
+  RETURN_IF_ERROR(reporter_->OpenFiles(start_.run->metrics(), job_.run_dir,
+                                       absl::StrCat("epoch-", start_.run_epoch)));
   Manifest common;
   *common.mutable_config() = job_.config;
   *common.mutable_schema() = job_.schema;
@@ -137,41 +123,14 @@ absl::Status Trainer::PrepareFirst() {
   return absl::OkStatus();
 }
 
-// The checkpoint that brings --init's rows; empty when it has none.
-absl::StatusOr<std::string> Trainer::PrepareInit(InitFile* init) {
-  ASSIGN_OR_RETURN(*init, ReadInitFile(job_.options.init, job_.schema));
-  if (init->rows.empty() || !IsFirst()) return std::string();
-  return WriteRowCheckpoint(InitFolder(job_), job_.schema, [&](const std::string& directory) {
-    return write_rows_(directory, job_.schema, init->rows);
-  });
-}
-
-// The engine at what --warm_start's checkpoint has of this job.
-absl::Status Trainer::OpenWarm(EngineOptions options) {
-  const std::string& from = job_.options.warm_start;
-  const auto manifest = ReadManifest(from);
-  absl::Status status = manifest.status();
-  if (status.ok() && IsFirst()) {
-    status = VerifyFiles(from, *manifest);
-    if (status.ok()) {
-      status =
-          CarryCheckpoint(from, *manifest, job_.schema, InitFolder(job_), carry_rows_).status();
-    }
-  }
-  RETURN_IF_ERROR(AgreeStatus(*cluster_.workers, WithContext(status, "--warm_start")));
-  options.checkpoint = RowCheckpointPath(InitFolder(job_));
+absl::Status Trainer::OpenFresh(EngineOptions options) {
+  ASSIGN_OR_RETURN(FirstValues values, PrepareFirstValues(job_, *cluster_.workers, row_tools_));
+  options.checkpoint = values.checkpoint;
   options.load_dense = false;
-  options.steps_taken = TakeClocks(*manifest, job_.schema);
+  options.steps_taken = values.steps_taken;
   ASSIGN_OR_RETURN(engine_, OpenEngine(job_, cluster_, program_.get(), options));
-  std::string note;
-  auto dense = ReadDense(from);
-  status = dense.status();
-  if (status.ok()) {
-    const auto taken = TakeDense(*std::move(dense), engine_.stepper->DenseTensors(), &note);
-    status = engine_.stepper->LoadDense(taken, /*require_states=*/false);
-  }
-  RETURN_IF_ERROR(AgreeStatus(*cluster_.workers, WithContext(status, "--warm_start")));
-  Say(absl::StrCat("warm start from ", from, ", step ", manifest->state().step(), ": ", note));
+  RETURN_IF_ERROR(AgreeStatus(*cluster_.workers, LoadFirstDense(job_, &values, *engine_.stepper)));
+  if (!values.note.empty()) Say(values.note);
   return absl::OkStatus();
 }
 
@@ -192,23 +151,10 @@ absl::Status Trainer::OpenTraining() {
     options.store_dir =
         !job_.options.store_dir.empty() ? job_.options.store_dir : JoinPath(job_.run_dir, "store");
   }
-  InitFile init;
-  const bool use_init = !job_.options.init.empty() && start_.checkpoint.empty();
-  if (use_init) {
-    const auto path = PrepareInit(&init);
-    RETURN_IF_ERROR(AgreeStatus(*cluster_.workers, path.status()));
-    options.checkpoint = *path;
-    options.load_dense = false;
-  }
-  if (!job_.options.warm_start.empty() && start_.checkpoint.empty()) {
-    RETURN_IF_ERROR(OpenWarm(options));
+  if (start_.checkpoint.empty()) {
+    RETURN_IF_ERROR(OpenFresh(options));
   } else {
     ASSIGN_OR_RETURN(engine_, OpenEngine(job_, cluster_, program_.get(), options));
-  }
-  if (use_init && !init.dense.empty()) {
-    RETURN_IF_ERROR(AgreeStatus(
-        *cluster_.workers,
-        WithContext(engine_.stepper->LoadDense(init.dense, /*require_states=*/false), "--init")));
   }
   FeederOptions feed;
   feed.lane_count = job_.config.train().lanes() / cluster_.workers->size();
@@ -230,7 +176,7 @@ bool Trainer::IsComplete() const {
 absl::Status Trainer::Loop() {
   begin_ms_ = checkpoint_ms_ = cluster_.clock->NowMs();
   if (IsFirst()) {
-    progress_->Begin(state_.step(), schedule_->end_step(), schedule_->steps_per_epoch());
+    reporter_->Begin(state_.step(), schedule_->end_step(), schedule_->steps_per_epoch());
   }
   // Even a run of no steps leaves a checkpoint, with the initial values.
   if (IsComplete() && !start_.manifest.has_value()) RETURN_IF_ERROR(WriteCheckpoint(false));
@@ -295,41 +241,7 @@ absl::Status Trainer::ReportStep(const StepResult& result) {
   const int64_t rows = order_->StepRows(step % schedule_->steps_per_epoch());
   examples_ += rows;
   if (!IsFirst()) return absl::OkStatus();
-  const auto& tasks = job_.config.dataset().task();
-  double loss = 0;
-  for (int t = 0; t < tasks.size(); ++t) loss += tasks[t].weight() * result.losses[t];
-  progress_->Step(state_.step(), rows, loss);
-  RETURN_IF_ERROR(WriteScalars(result, rows));
-  const int64_t every = job_.options.log_every;
-  if (every <= 0 || state_.step() % every != 0) return absl::OkStatus();
-  JsonObject losses;
-  for (int t = 0; t < tasks.size(); ++t) losses.Number(tasks[t].name(), result.losses[t]);
-  JsonObject line;
-  line.Text("event", "step").Integer("step", state_.step()).Object("loss", losses);
-  AddWeights(job_.config, result, &line);
-  return metrics_->Write(line);
-}
-
-// Losses and rate, for TensorBoard, about once a second.
-absl::Status Trainer::WriteScalars(const StepResult& result, int64_t rows) {
-  constexpr int64_t kPeriodMs = 1000;
-  scalars_rows_ += rows;
-  const int64_t now_ms = cluster_.clock->NowMs(), since_ms = now_ms - scalars_ms_;
-  if (since_ms < kPeriodMs) return absl::OkStatus();
-  std::vector<MetricValue> scalars;
-  const auto& tasks = job_.config.dataset().task();
-  for (int t = 0; t < tasks.size(); ++t) {
-    scalars.push_back({absl::StrCat("train/", tasks[t].name(), "/loss"), result.losses[t]});
-    if (result.weights.empty()) continue;
-    scalars.push_back({absl::StrCat("train/", tasks[t].name(), "/weight"), result.weights[t]});
-  }
-  if (scalars_ms_ > 0) {
-    const double seconds = static_cast<double>(since_ms) / 1e3;
-    scalars.push_back({"train/examples_per_second", static_cast<double>(scalars_rows_) / seconds});
-  }
-  scalars_ms_ = now_ms;
-  scalars_rows_ = 0;
-  return events_->Write(state_.step(), scalars);
+  return reporter_->Step(state_.step(), rows, result);
 }
 
 absl::Status Trainer::Pause(const Wishes& wishes) {
@@ -379,7 +291,7 @@ absl::Status Trainer::WriteCheckpoint(bool best) {
         checkpointer_->Write(*engine_.session, engine_.stepper->DenseTensors(), state_, best);
     status = path.status();
     if (status.ok()) status = start_.run->RemoveOldStores(engine_.session->run_epoch());
-    if (status.ok()) status = RemoveTree(InitFolder(job_));
+    if (status.ok()) status = RemoveTree(FirstValuesFolder(job_));
     checkpoint_ms_ = cluster_.clock->NowMs();
   }
   return ShareStatus(*cluster_.workers, 0, status);
@@ -393,17 +305,8 @@ absl::StatusOr<double> Trainer::Evaluate(Split split, int64_t step, const char* 
   ASSIGN_OR_RETURN(const Evaluation evaluation,
                    evaluator.Evaluate(split, *engine_.stepper, state_));
   if (!IsFirst()) return 0.0;
-  const std::string& best_by = job_.config.train().best_by();
-  progress_->Table(SplitName(split), step, evaluation.tasks, remark);
-  if (!evaluation.gates.empty()) {
-    if (split == TEST) {
-      for (const std::string& line : GatesTable(evaluation.gates)) progress_->Line(line);
-    }
-    RETURN_IF_ERROR(metrics_->Write(GatesLine(split, step, evaluation.gates)));
-  }
-  RETURN_IF_ERROR(metrics_->Write(EvalLine(split, step, evaluation.tasks, best_by)));
-  RETURN_IF_ERROR(events_->Write(step, Scalars(split, evaluation.tasks)));
-  return Score(evaluation.tasks, best_by);
+  RETURN_IF_ERROR(reporter_->Evaluated(split, step, evaluation, remark));
+  return Score(evaluation.tasks, job_.config.train().best_by());
 }
 
 // A run that --max_steps ends between evaluations is judged too, but early stopping does not count
@@ -496,29 +399,8 @@ absl::Status Trainer::Leave() {
 
 void Trainer::PrintProfile() {
   if (!job_.options.profile || !IsFirst()) return;
-  const StepProfile& p = engine_.stepper->profile();
-  const double total = (cluster_.clock->NowMs() - begin_ms_ - paused_ms_) / 1e3;
-  Say(absl::StrFormat("profile of worker 0, seconds of %.3f in steps:", total));
-  const std::pair<const char*, double> parts[] = {{"wait for data", feeding_.wait},
-                                                  {"pull wait", p.pull_wait},
-                                                  {"gather", p.gather},
-                                                  {"forward, backward", p.forward_backward},
-                                                  {"dense sync", p.dense_sync},
-                                                  {"dense apply", p.dense_apply},
-                                                  {"sparse sum", p.sparse_sum},
-                                                  {"push", p.push}};
-  double accounted = 0;
-  const auto say = [&](const char* name, double seconds) {
-    Say(absl::StrFormat("  %-18s %9.3f  %5.1f %%", name, seconds, 100 * seconds / total));
-  };
-  for (const auto& [name, seconds] : parts) {
-    say(name, seconds);
-    accounted += seconds;
-  }
-  say("other, idle", total - accounted);
-  Say("beside it, on the reader's thread:");
-  say("read", feeding_.read);
-  say("dedupe", feeding_.dedupe);
+  reporter_->Profile(engine_.stepper->profile(), feeding_,
+                     (cluster_.clock->NowMs() - begin_ms_ - paused_ms_) / 1e3);
 }
 
 }  // namespace pagoda

@@ -24,16 +24,14 @@
 #include "worker/graph/program.h"
 #include "worker/train/checkpointer.h"
 #include "worker/train/engine.h"
-#include "worker/train/event_writer.h"
 #include "worker/train/feeder.h"
-#include "worker/train/init_file.h"
+#include "worker/train/first_values.h"
 #include "worker/train/job.h"
 #include "worker/train/metrics_writer.h"
-#include "worker/train/progress.h"
+#include "worker/train/reporter.h"
 #include "worker/train/schedule.h"
 #include "worker/train/session.h"
 #include "worker/train/start.h"
-#include "worker/train/warm_start.h"
 #include "worker/train/wishes.h"
 
 namespace pagoda {
@@ -41,7 +39,7 @@ namespace pagoda {
 class Trainer {
  public:
   // cluster outlives this.
-  Trainer(Job job, const Cluster& cluster, RowWriter write_rows, RowCarrier carry_rows);
+  Trainer(Job job, const Cluster& cluster, RowTools row_tools);
   ~Trainer();
 
   // All workers call it, once. PreemptedError: a signal came, and a checkpoint was written.
@@ -57,8 +55,7 @@ class Trainer {
   absl::Status ResolveStart(const TrainState* from, std::vector<std::string>* notes);
   absl::Status PrepareFirst();
   absl::Status OpenTraining();
-  absl::StatusOr<std::string> PrepareInit(InitFile* init);
-  absl::Status OpenWarm(EngineOptions options);
+  absl::Status OpenFresh(EngineOptions options);
 
   // The loop.
   absl::Status Loop();
@@ -68,7 +65,6 @@ class Trainer {
   PreparedStepPtr TakeAnnounced();
   absl::StatusOr<Wishes> AgreeWishes();
   absl::Status ReportStep(const StepResult& result);
-  absl::Status WriteScalars(const StepResult& result, int64_t rows);
   absl::Status Pause(const Wishes& wishes);
   absl::Status ScoreValidation(bool* best);
   absl::Status WriteCheckpoint(bool best);
@@ -87,8 +83,7 @@ class Trainer {
 
   Job job_;
   const Cluster& cluster_;
-  const RowWriter write_rows_;
-  const RowCarrier carry_rows_;
+  const RowTools row_tools_;
 
   Start start_;
   std::unique_ptr<Dataset> dataset_;
@@ -104,14 +99,9 @@ class Trainer {
   WishExchange wishes_;
 
   // Worker 0 only.
-  std::unique_ptr<MetricsWriter> metrics_;
-  std::unique_ptr<EventWriter> events_;
-  std::unique_ptr<Progress> progress_;
+  std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<Checkpointer> checkpointer_;
   int64_t checkpoint_ms_ = 0;  // When the last one was written.
-
-  int64_t scalars_ms_ = 0;    // When events_ had a step's scalars last ...
-  int64_t scalars_rows_ = 0;  // ... and the examples trained since.
 
   int64_t begin_ms_ = 0;   // Of the loop.
   int64_t paused_ms_ = 0;  // Of which at pauses.
