@@ -12,6 +12,7 @@
 #include "common/io/file.h"
 #include "common/net/client.h"
 #include "glog/logging.h"
+#include "google/protobuf/util/message_differencer.h"
 #include "ps/flush_denormals.h"
 #include "ps/shard_impl.h"
 
@@ -230,7 +231,8 @@ absl::StatusOr<Message> Shard::Impl::HandleHello(const WireHeader& header) {
                                             hello.holder(), ": this shard is held by ", Holder()));
     } else if (header.run_epoch() == job_->run_epoch) {
       same = true;
-      if (hello.SerializeAsString() != job_->hello.SerializeAsString()) {
+      // Not their bytes: those of a map come in any order.
+      if (!google::protobuf::util::MessageDifferencer::Equals(hello, job_->hello)) {
         allowed =
             UsageError(absl::StrCat("refused a second hello of run epoch ", header.run_epoch(),
                                     " that says something else than that of ", Holder()));

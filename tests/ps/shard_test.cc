@@ -241,6 +241,23 @@ TEST(ShardTest, HelloIsIdempotentAndFenced) {
   EXPECT_EQ(shard.Status().refused_requests(), 4u);
 }
 
+// As a client sends it again whose server takes long to load: a map's entries have no order.
+TEST(ShardTest, AHelloIsTheSameHoweverItsMapsAreOrdered) {
+  ShardHarness shard;
+  Hello hello = HelloFor(TwoTables("adam"));
+  auto& parameter = *hello.mutable_schema()->mutable_optimizer(0)->mutable_parameter();
+  for (const auto& [name, value] : std::map<std::string, double>{
+           {"beta1", 0.9}, {"beta2", 0.999}, {"epsilon", 1e-8}, {"l2", 0}}) {
+    parameter[name] = value;
+  }
+  EXPECT_OK_REPLY(shard.SayHello(hello, 1, 5));
+  for (int i = 0; i < 20; ++i) {
+    Hello again;
+    ASSERT_TRUE(again.ParseFromString(hello.SerializeAsString()));
+    EXPECT_OK_REPLY(shard.SayHello(again, 1, 5));
+  }
+}
+
 TEST(ShardTest, RefusesAHelloThatIsNotForIt) {
   ShardOptions options;
   options.shard = 0;
