@@ -40,6 +40,8 @@ absl::StatusOr<std::string> FindConfigFile(const std::string& config_root, const
 // Ranges and references that need no registry: names of optimizers, best_by, positive sizes, lanes.
 // UsageError: field, value, allowed.
 absl::Status ValidateConfig(const Config& config);
+// Its part on the data set.
+absl::Status ValidateDataset(const DatasetConfig& dataset);
 
 }  // namespace pagoda
 

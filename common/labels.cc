@@ -1,8 +1,11 @@
 #include "common/labels.h"
 
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "common/checks.h"
 #include "common/config.h"
 #include "common/errors.h"
 
@@ -23,36 +26,43 @@ absl::Status Positive(const TaskConfig& task, absl::string_view field, double va
   return Refuse(task, field, absl::StrCat(value, " must be a finite number above 0"));
 }
 
-absl::Status OnlyWith(const TaskConfig& task, bool given, absl::string_view field, bool fits,
-                      absl::string_view losses) {
-  if (!given || fits) return absl::OkStatus();
-  return Refuse(
-      task, field,
-      absl::StrCat("is for loss: ", losses, ", not for ", TaskConfig::Loss_Name(task.loss())));
+// Which fields go with which losses.
+const std::vector<FieldUse>& LossFields() {
+  static const auto* const uses = new std::vector<FieldUse>{
+      {"huber_delta", {"HUBER"}},
+      {"focal_gamma", {"FOCAL"}},
+      {"focal_alpha", {"FOCAL"}},
+      {"classes", {"SOFTMAX"}},
+      {"label_transform", {"MSE", "HUBER"}},
+      {"inverse", {"MSE", "HUBER", "LOG_NORMAL"}},
+      {"positive_weight", {"BCE", "FOCAL"}},
+      {"auto_positive_weight", {"BCE", "FOCAL"}},
+      {"negative_sampling", {"BCE", "FOCAL"}},
+      {"calibrate", {"BCE"}},
+  };
+  return *uses;
 }
 
-// Which fields go with which losses.
-absl::Status CheckFieldsOfLoss(const TaskConfig& task) {
-  const TaskConfig::Loss loss = task.loss();
-  const bool is_log1p = task.label_transform() == TaskConfig::LOG1P;
-  const bool squares = loss == TaskConfig::MSE || loss == TaskConfig::HUBER;
-  RETURN_IF_ERROR(
-      OnlyWith(task, task.has_huber_delta(), "huber_delta", loss == TaskConfig::HUBER, "HUBER"));
-  RETURN_IF_ERROR(
-      OnlyWith(task, task.has_focal_gamma(), "focal_gamma", loss == TaskConfig::FOCAL, "FOCAL"));
-  RETURN_IF_ERROR(
-      OnlyWith(task, task.has_focal_alpha(), "focal_alpha", loss == TaskConfig::FOCAL, "FOCAL"));
-  RETURN_IF_ERROR(
-      OnlyWith(task, task.has_classes(), "classes", loss == TaskConfig::SOFTMAX, "SOFTMAX"));
-  RETURN_IF_ERROR(OnlyWith(task, is_log1p, "label_transform", squares, "MSE and HUBER"));
-  RETURN_IF_ERROR(OnlyWith(task, task.inverse() == TaskConfig::MEAN, "inverse",
-                           is_log1p || loss == TaskConfig::LOG_NORMAL,
-                           "LOG_NORMAL, or with label_transform: LOG1P"));
-  RETURN_IF_ERROR(OnlyWith(task, task.has_positive_weight() || task.has_auto_positive_weight(),
-                           "positive_weight", IsBinary(loss), "BCE and FOCAL"));
-  RETURN_IF_ERROR(OnlyWith(task, task.has_negative_sampling(), "negative_sampling", IsBinary(loss),
-                           "BCE and FOCAL"));
-  return OnlyWith(task, task.calibrate(), "calibrate", loss == TaskConfig::BCE, "BCE");
+// Fields that mean something beside others only.
+absl::Status CheckCompany(const TaskConfig& task) {
+  if (task.inverse() == TaskConfig::MEAN && task.loss() != TaskConfig::LOG_NORMAL &&
+      task.label_transform() != TaskConfig::LOG1P) {
+    return Refuse(task, "inverse",
+                  "is for loss: LOG_NORMAL, or goes with label_transform: LOG1P; leave it out");
+  }
+  for (const auto& [is_given, field] : {std::pair{task.has_inside_weight(), "inside_weight"},
+                                        std::pair{task.has_outside_weight(), "outside_weight"}}) {
+    if (!is_given || !task.sample_space().empty()) continue;
+    return Refuse(task, field, "there is no sample_space to be inside or outside of; give one");
+  }
+  const bool is_reweighted =
+      task.has_positive_weight() || task.has_auto_positive_weight() || task.negative_sampling() < 1;
+  if (task.calibrate() && !is_reweighted) {
+    return Refuse(task, "calibrate",
+                  "it undoes positive_weight, auto_positive_weight and negative_sampling, of which "
+                  "none is given; leave it out");
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -67,7 +77,9 @@ bool IsNumber(TaskConfig::Loss loss) {
 }
 
 absl::Status ValidateLoss(const TaskConfig& task) {
-  RETURN_IF_ERROR(CheckFieldsOfLoss(task));
+  RETURN_IF_ERROR(CheckFieldUse(task, absl::StrCat("dataset.task[", task.name(), "]"), "loss",
+                                TaskConfig::Loss_Name(task.loss()), LossFields()));
+  RETURN_IF_ERROR(CheckCompany(task));
   RETURN_IF_ERROR(Positive(task, "huber_delta", task.huber_delta()));
   RETURN_IF_ERROR(Positive(task, "positive_weight", task.positive_weight()));
   if (!std::isfinite(task.focal_gamma()) || task.focal_gamma() < 0) {
@@ -94,9 +106,6 @@ absl::Status ValidateLoss(const TaskConfig& task) {
   for (const double weight : {task.inside_weight(), task.outside_weight()}) {
     if (std::isfinite(weight) && weight >= 0) continue;
     return Refuse(task, "inside_weight, outside_weight", "must be finite numbers of at least 0");
-  }
-  if (task.has_outside_weight() && task.sample_space().empty()) {
-    return Refuse(task, "outside_weight", "there is no sample_space to be outside of");
   }
   return absl::OkStatus();
 }

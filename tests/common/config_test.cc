@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "common/checks.h"
 #include "common/errors.h"
 #include "common/io/file.h"
 #include "tests/support/temporary_directory.h"
@@ -138,9 +139,12 @@ TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
        "optimizer[dense].schedule.warmup_steps = -1"},
       {"optimizer { name: 'dense' schedule { kind: COSINE } }",
        "schedule.decay_steps = 0: kind COSINE needs at least 1"},
-      {"optimizer { name: 'dense' schedule { decay_steps: 5 } }", "kind CONSTANT does not decay"},
+      {"optimizer { name: 'dense' schedule { decay_steps: 5 } }",
+       "schedule.decay_steps: is for kind: COSINE, STEP and EXPONENTIAL, not for CONSTANT"},
+      {"optimizer { name: 'dense' schedule { floor: 0.5 } }",
+       "schedule.floor: is for kind: COSINE"},
       {"optimizer { name: 'dense' schedule { kind: COSINE decay_steps: 5 factor: 0.5 } }",
-       "schedule.factor: is for STEP and EXPONENTIAL"},
+       "schedule.factor: is for kind: STEP and EXPONENTIAL, not for COSINE"},
       {"optimizer { name: 'dense' schedule { kind: STEP decay_steps: 5 factor: nan } }",
        "schedule.factor = nan"},
       {"optimizer { name: 'dense' schedule { kind: STEP decay_steps: 5 floor: 1.5 } }",
@@ -148,16 +152,26 @@ TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
       {"optimizer { name: 'sparse' rule: 'ftrl' schedule { warmup_steps: 5 } }",
        "optimizer[sparse].schedule: rule ftrl has none"},
       {"model { tower: 0 }", "model.tower = 0"},
+      {"model { expert: 2000000000 }", "model.expert = 2000000000: must be between 1 and 65536"},
+      {"model { experts: 0 }", "model.experts = 0"},
+      {"model { embedding_dim: 5000 }", "model.embedding_dim = 5000: must be between 1 and 4096"},
+      {"model { level { task_experts: -1 } }", "model.level.task_experts = -1"},
       {"model { level { task_experts: 0 shared_experts: 0 } }", "one must not be"},
       {"dataset { funnel: 'marital' }", "dataset.funnel = \"marital\""},
-      {"dataset { csv { delimiter: '::' } }", "must be one byte"},
       {"dataset { split { by: TIME } }", "needs dataset.split.column"},
       {"dataset { source { path: 'x' first_row: 5 end_row: 4 } }", "dataset.source.end_row = 4"},
       {"dataset { feature { name: 'a/b' } }", "dataset.feature.name = \"a/b\""},
-      {"dataset { feature { name: 'age' transform: LOG1P } }", "DENSE only"},
+      {"dataset { feature { name: 'age' transform: LOG1P } }",
+       "transform: is for kind: DENSE, not for ID"},
+      {"dataset { feature { name: 'age' dim: 4097 } }", "dim = 4097: must be between 1 and 4096"},
+      {"dataset { feature { name: 'd' kind: DENSE table: 't' } }",
+       "table: is for kind: ID, ID_LIST, BUCKET and SEQUENCE, not for DENSE"},
+      {"dataset { feature { name: 'age' buckets: 8 } }",
+       "dataset.feature[age].buckets: is for kind: BUCKET, not for ID; leave it out"},
       {"dataset { feature { name: 'age' vocabulary: 0 } }", "vocabulary = 0: must be at least 1"},
       {"dataset { task { name: 'two' } }", "dataset.task[two].label"},
       {"dataset { task { name: 'income' weight: -1 } }", "weight = -1"},
+      {"dataset { task { name: 'a/b' label: 'y' } }", "dataset.task.name = \"a/b\""},
   };
   for (const auto& c : cases) {
     Config config = Parsed(kGood);
@@ -170,6 +184,39 @@ TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
   Config twice = Parsed(kGood);
   *twice.mutable_dataset()->add_task() = twice.dataset().task(0);
   EXPECT_THAT(ValidateConfig(twice).message(), HasSubstr("dataset.task \"income\" is there twice"));
+}
+
+TEST(ValidateConfig, ADataSetHasSourcesFeaturesAndTasks) {
+  for (const char* field : {"source", "feature", "task"}) {
+    Config config = Parsed(kGood);
+    const auto* descriptor = DatasetConfig::descriptor()->FindFieldByName(field);
+    config.dataset().GetReflection()->ClearField(config.mutable_dataset(), descriptor);
+    EXPECT_THAT(ValidateConfig(config).message(),
+                HasSubstr(std::string("dataset.") + field + ": none is given"));
+  }
+}
+
+// A layer cannot take a field away, but it can say the default.
+TEST(CheckFieldUse, WhatIsGivenMustBeRead) {
+  const std::vector<FieldUse> uses = {{"buckets", {"BUCKET"}},
+                                      {"transform", {"DENSE", "X", "Y"}},
+                                      {"cross", {}},
+                                      {"column", {"ID"}}};
+  const auto refusal = [&](const std::string& feature, const std::string& reader) {
+    const Config config = Parsed("dataset { feature { " + feature + " } }");
+    return std::string(
+        CheckFieldUse(config.dataset().feature(0), "here", "kind", reader, uses).message());
+  };
+  EXPECT_EQ(refusal("", "ID"), "");
+  EXPECT_EQ(refusal("name: 'a' dim: 3", "ID"), "") << "in no FieldUse";
+  EXPECT_EQ(refusal("buckets: 8", "BUCKET"), "");
+  EXPECT_EQ(refusal("buckets: 32 column: ''", "DENSE"), "") << "the defaults";
+  EXPECT_EQ(refusal("buckets: 8", "DENSE"),
+            "here.buckets: is for kind: BUCKET, not for DENSE; leave it out");
+  EXPECT_EQ(refusal("transform: LOG1P", "Y"), "");
+  EXPECT_EQ(refusal("transform: LOG1P", "Z"),
+            "here.transform: is for kind: DENSE, X and Y, not for Z; leave it out");
+  EXPECT_THAT(refusal("cross {}", "ID"), HasSubstr("here.cross: "));
 }
 
 }  // namespace

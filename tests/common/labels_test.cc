@@ -27,6 +27,10 @@ TEST(Labels, FieldsOfAnotherLossAreRefused) {
   EXPECT_THAT(refusal("huber_delta: 2"), HasSubstr("huber_delta: is for loss: HUBER, not for BCE"));
   EXPECT_THAT(refusal("loss: HUBER huber_delta: 0"), HasSubstr("above 0"));
   EXPECT_THAT(refusal("loss: SOFTMAX"), HasSubstr("between 2 and"));
+  EXPECT_THAT(refusal("inside_weight: 0.5"), HasSubstr("inside_weight: there is no sample_space"));
+  EXPECT_THAT(refusal("calibrate: true"), HasSubstr("of which none is given"));
+  EXPECT_EQ(refusal("positive_weight: 3 calibrate: true"), "");
+  EXPECT_EQ(refusal("loss: POISSON huber_delta: 1 calibrate: false"), "") << "the defaults";
   EXPECT_THAT(refusal("loss: BCE label_transform: LOG1P"), HasSubstr("MSE and HUBER"));
   EXPECT_THAT(refusal("loss: MSE inverse: MEAN"), HasSubstr("LOG_NORMAL"));
   EXPECT_THAT(refusal("loss: MSE positive_weight: 2"), HasSubstr("BCE and FOCAL"));

@@ -29,12 +29,16 @@ class Method : public ::testing::Test {
   // 2 epochs of 50 steps.
   Arguments Worker(const std::string& run, const std::string& override_text,
                    const Arguments& more = {}) const {
-    return Joined({Binary("worker"), "--model=cgc", "--dataset=planted",
+    return WorkerOf("cgc", "expert: [16] level { task_experts: 1 shared_experts: 1 }", run,
+                    override_text, more);
+  }
+  Arguments WorkerOf(const std::string& model, const std::string& layers, const std::string& run,
+                     const std::string& override_text, const Arguments& more = {}) const {
+    return Joined({Binary("worker"), "--model=" + model, "--dataset=planted",
                    "--config_root=" PAGODA_SOURCE_DIR "/configs", "--run_dir=" + RunDir(run),
                    "--lanes=8", "--batch_size=64", "--epochs=2",
-                   "--override=model { embedding_dim: 4 expert: [16] tower: [8] level { "
-                   "task_experts: 1 shared_experts: 1 } } dataset { planted { rows: 4000 } } " +
-                       override_text},
+                   absl::StrCat("--override=model { embedding_dim: 4 tower: [8] ", layers,
+                                " } dataset { planted { rows: 4000 } } ", override_text)},
                   more);
   }
   std::string DigestOfRun(const std::string& run) const { return DigestOf(RunDir(run)); }
@@ -85,18 +89,21 @@ TEST_F(Method, ATaskThatOwnsNothingSharedMightNotBeThere) {
 }
 
 TEST_F(Method, WarmStartTakesWhatIsThere) {
-  const std::string model = "--model=shared_bottom";
-  OutputOf(Worker("first", "train { tasks: 'click' }", {model}));
+  const auto worker = [&](const std::string& run, const std::string& override_text,
+                          const Arguments& more) {
+    return WorkerOf("shared_bottom", "bottom: [16]", run, override_text, more);
+  };
+  OutputOf(worker("first", "train { tasks: 'click' }", {}));
   // With rates too small to move anything, what was taken is what is left.
   const std::string still =
       "optimizer { name: 'sparse' learning_rate: 1e-30 } "
       "optimizer { name: 'dense' learning_rate: 1e-30 } train { best_by: 'click' }";
   const std::string output =
-      OutputOf(Mpirun(2, Worker("warm", still, {model, "--warm_start=" + Best("first")})));
+      OutputOf(Mpirun(2, worker("warm", still, {"--warm_start=" + Best("first")})));
   EXPECT_THAT(output, HasSubstr("warm start from"));
   EXPECT_THAT(output, HasSubstr("these start anew: buy/tower/"));
   EXPECT_EQ(FirstTask("warm"), FirstTask("first"));
-  OutputOf(Worker("fresh", still, {model}));
+  OutputOf(worker("fresh", still, {}));
   EXPECT_NE(FirstTask("fresh"), FirstTask("first"));
 }
 

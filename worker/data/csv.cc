@@ -35,6 +35,11 @@ absl::StatusOr<CsvSettings> SettingsOf(const DatasetConfig& config) {
     return UsageError(absl::StrCat("dataset.csv.delimiter: \"", delimiter,
                                    "\" is not one byte other than a quote and a line end"));
   }
+  const std::string& separator = csv.list_separator();
+  if (separator.size() != 1 || separator == delimiter) {
+    return UsageError(absl::StrCat("dataset.csv.list_separator: \"", separator,
+                                   "\" is not one byte other than the delimiter"));
+  }
   settings.delimiter = delimiter[0];
   settings.header = csv.header();
   settings.quoted = csv.quoted();

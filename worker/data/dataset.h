@@ -32,8 +32,8 @@ struct DataSchema {
   std::vector<TableSchema> tables;  // `optimizer` and `init_range` are left to the caller.
   std::vector<std::string> tasks;   // Names, in configuration order.
 };
-// UsageError for unknown columns, duplicate names, bad predicates, features that share a table with
-// another dim, ...
+// UsageError for unknown columns, bad predicates, features that share a table with another dim, ...
+// REQUIRES: the data set passes ValidateDataset (common/config.h).
 absl::StatusOr<DataSchema> MakeDataSchema(const Config& config);
 
 struct DatasetOptions {

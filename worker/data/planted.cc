@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/checks.h"
 #include "common/errors.h"
 #include "common/random.h"
 #include "worker/data/format.h"
@@ -72,20 +73,30 @@ class PlantedReader : public RowReader {
   char* end_ = nullptr;     // Behind the last one.
 };
 
-absl::Status InRange(absl::string_view field, double value, double least, double most) {
+absl::Status Within(absl::string_view field, double value, double least, double most) {
   if (value >= least && value <= most) return absl::OkStatus();
   return UsageError(
       absl::StrCat("dataset.planted.", field, ": ", value, " is not in [", least, ", ", most, "]"));
 }
 
 absl::Status CheckKind(const PlantedConfig& planted) {
-  RETURN_IF_ERROR(InRange("correlation", planted.correlation(), -1, 1));
-  RETURN_IF_ERROR(InRange("click_rate", planted.click_rate(), 1e-4, 1 - 1e-4));
-  RETURN_IF_ERROR(InRange("conversion_rate", planted.conversion_rate(), 1e-4, 1 - 1e-4));
-  RETURN_IF_ERROR(InRange("watch_mean", planted.watch_mean(), 1e-6, 1e6));
-  RETURN_IF_ERROR(InRange("watch_noise", planted.watch_noise(), 0, 4));
-  RETURN_IF_ERROR(InRange("scale", planted.scale(), 1e-6, 1e6));
-  RETURN_IF_ERROR(InRange("sines", planted.sines(), 0, kMaxSines));
+  RETURN_IF_ERROR(CheckFieldUse(planted, "dataset.planted", "kind",
+                                PlantedConfig::Kind_Name(planted.kind()),
+                                {{"labels", {"LABELS"}},
+                                 {"correlation", {"MMOE", "FUNNEL", "WATCH"}},
+                                 {"scale", {"MMOE"}},
+                                 {"sines", {"MMOE"}},
+                                 {"click_rate", {"FUNNEL", "WATCH"}},
+                                 {"conversion_rate", {"FUNNEL"}},
+                                 {"watch_mean", {"WATCH"}},
+                                 {"watch_noise", {"WATCH"}}}));
+  RETURN_IF_ERROR(Within("correlation", planted.correlation(), -1, 1));
+  RETURN_IF_ERROR(Within("click_rate", planted.click_rate(), 1e-4, 1 - 1e-4));
+  RETURN_IF_ERROR(Within("conversion_rate", planted.conversion_rate(), 1e-4, 1 - 1e-4));
+  RETURN_IF_ERROR(Within("watch_mean", planted.watch_mean(), 1e-6, 1e6));
+  RETURN_IF_ERROR(Within("watch_noise", planted.watch_noise(), 0, 4));
+  RETURN_IF_ERROR(Within("scale", planted.scale(), 1e-6, 1e6));
+  RETURN_IF_ERROR(Within("sines", planted.sines(), 0, kMaxSines));
   if (planted.kind() == PlantedConfig::MMOE && planted.dense_columns() < 2) {
     return UsageError("dataset.planted.dense_columns: kind MMOE needs 2 at least");
   }

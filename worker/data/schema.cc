@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "common/checks.h"
 #include "common/config.h"
 #include "common/errors.h"
 #include "common/hash.h"
@@ -19,98 +20,11 @@ namespace {
 
 constexpr char kSharedPrefix[] = "shared_";
 constexpr size_t kMaxSlots = (size_t{1} << (64 - kSaltShift)) - 1;
-// Wider embeddings are a typing error.
-constexpr int kMaxDim = 4096;
-constexpr int kMaxBuckets = 65536;
-constexpr int kMaxLength = 65536;
-
-absl::Status CheckLists(const FeatureConfig& feature, const Columns& columns) {
-  const bool is_list = feature.kind() == FeatureConfig::ID_LIST;
-  const bool is_sequence = feature.kind() == FeatureConfig::SEQUENCE;
-  if (feature.has_pooling() && !is_list) {
-    return UsageError("pooling: only ID_LIST features are pooled");
-  }
-  if (is_sequence != feature.has_max_length()) {
-    return UsageError("max_length: of SEQUENCE features, which need one");
-  }
-  if (is_sequence && (feature.max_length() < 1 || feature.max_length() > kMaxLength)) {
-    return UsageError(
-        absl::StrCat("max_length: ", feature.max_length(), " is not in [1, ", kMaxLength, "]"));
-  }
-  if (!IsWeighted(feature)) return absl::OkStatus();
-  if (feature.has_weights_column() && feature.weighted()) {
-    return UsageError("weights_column and weighted: the weights stand in one place only");
-  }
-  if (!is_list || feature.pooling() == FeatureConfig::MAX) {
-    return UsageError(
-        "weights_column, weighted: of ID_LIST features, pooled by SUM, MEAN or SQRT_N");
-  }
-  return feature.has_weights_column()
-             ? WithContext(columns.Check(feature.weights_column()), "weights_column")
-             : absl::OkStatus();
-}
-
-// Members are features of one id each.
-absl::Status CheckCross(const FeatureConfig& feature, const DatasetConfig& dataset) {
-  if (feature.kind() != FeatureConfig::ID || feature.has_column() || feature.has_vocabulary()) {
-    return UsageError("cross: of kind ID, with neither column nor vocabulary");
-  }
-  if (feature.cross().feature_size() < 2) return UsageError("cross: of two features at least");
-  std::vector<std::string> known;
-  for (const FeatureConfig& member : dataset.feature()) {
-    const bool is_one_id = member.kind() == FeatureConfig::BUCKET ||
-                           (member.kind() == FeatureConfig::ID && !member.has_cross());
-    if (is_one_id) known.push_back(member.name());
-  }
-  for (const std::string& name : feature.cross().feature()) {
-    if (std::find(known.begin(), known.end(), name) != known.end()) continue;
-    return UsageError(
-        absl::StrCat("cross: no ID or BUCKET feature \"", name, "\"", NearestHint(name, known)));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status CheckField(const FeatureConfig& feature) {
-  const bool is_vector = feature.kind() == FeatureConfig::ID ||
-                         feature.kind() == FeatureConfig::ID_LIST ||
-                         feature.kind() == FeatureConfig::BUCKET;
-  if (feature.has_field() && !is_vector) {
-    return UsageError("field: of ID, ID_LIST and BUCKET features");
-  }
-  if (feature.has_field() && feature.pooling() == FeatureConfig::MAX) {
-    return UsageError("field: takes no feature with pooling: MAX");
-  }
-  return absl::OkStatus();
-}
 
 absl::Status CheckFeature(const FeatureConfig& feature, const Columns& columns) {
   if (!feature.has_cross()) RETURN_IF_ERROR(columns.Check(ColumnOf(feature)));
-  RETURN_IF_ERROR(CheckLists(feature, columns));
-  RETURN_IF_ERROR(CheckField(feature));
-  const bool is_dense = feature.kind() == FeatureConfig::DENSE;
-  const bool is_id = feature.kind() == FeatureConfig::ID || IsList(feature);
-  if (feature.has_dim() && (feature.dim() < 1 || feature.dim() > kMaxDim)) {
-    return UsageError(absl::StrCat("dim: ", feature.dim(), " is not in [1, ", kMaxDim, "]"));
-  }
-  if (is_dense && (feature.has_dim() || feature.has_table())) {
-    return UsageError("a DENSE feature is one float: it has neither dim nor table");
-  }
-  if (!is_dense && feature.transform_size() > 0) {
-    return UsageError("transform: only DENSE features are transformed");
-  }
-  for (int i = 0; i < feature.transform_size(); ++i) {
-    for (int j = 0; j < i; ++j) {
-      if (feature.transform(i) != feature.transform(j)) continue;
-      return UsageError(absl::StrCat(
-          "transform: ", FeatureConfig::Transform_Name(feature.transform(i)), " is given twice"));
-    }
-  }
-  if (feature.has_vocabulary() && (!is_id || feature.vocabulary() < 1)) {
-    return UsageError("vocabulary: a positive number, of an ID, ID_LIST or SEQUENCE feature");
-  }
-  if (feature.buckets() < 2 || feature.buckets() > kMaxBuckets) {
-    return UsageError(
-        absl::StrCat("buckets: ", feature.buckets(), " is not in [2, ", kMaxBuckets, "]"));
+  if (feature.has_weights_column()) {
+    RETURN_IF_ERROR(WithContext(columns.Check(feature.weights_column()), "weights_column"));
   }
   if (absl::StartsWith(feature.table(), kSharedPrefix)) {
     return UsageError(absl::StrCat("table: names that start with \"", kSharedPrefix,
@@ -163,9 +77,6 @@ absl::Status AddFeature(const FeatureConfig& feature, int default_dim, uint32_t*
 }
 
 absl::Status CheckTask(const TaskConfig& task, const Columns& columns) {
-  if (!task.has_label()) {
-    return UsageError("label: an expression (`column == \"value\"`), such as a column's name");
-  }
   RETURN_IF_ERROR(WithContext(columns.CheckExpression(task.label()).status(), "label"));
   if (task.has_sample_space()) {
     RETURN_IF_ERROR(
@@ -255,35 +166,17 @@ absl::Status PlaceInInput(const Config& config, DataSchema* schema) {
   return absl::OkStatus();
 }
 
-absl::Status CheckNames(const DatasetConfig& dataset) {
-  std::set<std::string> seen;
-  for (const FeatureConfig& feature : dataset.feature()) {
-    if (feature.name().empty()) return UsageError("dataset.feature: a feature without a name");
-    if (!seen.insert(feature.name()).second) {
-      return UsageError(absl::StrCat("dataset.feature: two are called \"", feature.name(), "\""));
-    }
+// A format's settings stand in the field of its name.
+absl::Status CheckFormat(const DatasetConfig& dataset) {
+  std::vector<FieldUse> settings;
+  for (const auto& [name, info] : Formats()) {
+    if (dataset.GetDescriptor()->FindFieldByName(name) != nullptr)
+      settings.push_back({name, {name}});
   }
-  seen.clear();
-  for (const TaskConfig& task : dataset.task()) {
-    if (task.name().empty()) return UsageError("dataset.task: a task without a name");
-    if (!seen.insert(task.name()).second) {
-      return UsageError(absl::StrCat("dataset.task: two are called \"", task.name(), "\""));
-    }
-  }
-  const std::vector<std::string> tasks(seen.begin(), seen.end());
-  for (const std::string& name : dataset.funnel()) {
-    if (seen.count(name) == 0) {
-      return UsageError(
-          absl::StrCat("dataset.funnel: no task \"", name, "\"", NearestHint(name, tasks)));
-    }
-  }
-  if (dataset.feature_size() == 0) return UsageError("dataset.feature: none is given");
-  if (dataset.task_size() == 0) return UsageError("dataset.task: none is given");
-  return absl::OkStatus();
+  return CheckFieldUse(dataset, "dataset", "format", dataset.format(), settings);
 }
 
 absl::Status CheckSources(const DatasetConfig& dataset, const FormatInfo& format) {
-  if (dataset.source_size() == 0) return UsageError("dataset.source: none is given");
   for (const SourceConfig& source : dataset.source()) {
     if (format.reads_files && source.path_size() == 0) {
       return UsageError("dataset.source: a source without a path");
@@ -291,10 +184,6 @@ absl::Status CheckSources(const DatasetConfig& dataset, const FormatInfo& format
     if (!format.reads_files && source.path_size() > 0) {
       return UsageError(
           absl::StrCat("dataset.source.path: format ", format.name, " reads no files"));
-    }
-    if (source.first_row() < 0 || (source.has_end_row() && source.end_row() < source.first_row())) {
-      return UsageError(absl::StrCat("dataset.source: rows [", source.first_row(), ", ",
-                                     source.end_row(), ") make no range"));
     }
     for (const std::string& task : source.task()) {
       std::vector<std::string> known;
@@ -307,28 +196,12 @@ absl::Status CheckSources(const DatasetConfig& dataset, const FormatInfo& format
   return absl::OkStatus();
 }
 
-absl::Status CheckSplit(const DatasetConfig& dataset, const Columns& columns) {
-  const SplitConfig& split = dataset.split();
-  if (split.train() < 0 || split.valid() < 0 || split.test() < 0 ||
-      int64_t{split.train()} + split.valid() + split.test() <= 0) {
-    return UsageError("dataset.split: train, valid and test are shares, not negative, not all 0");
-  }
-  if (split.by() == SplitConfig::ROW_HASH) {
-    if (split.has_column()) return UsageError("dataset.split: by ROW_HASH reads no column");
-    return absl::OkStatus();
-  }
-  if (!split.has_column()) {
-    return UsageError(
-        absl::StrCat("dataset.split: by ", SplitConfig::By_Name(split.by()), " wants a column"));
-  }
-  return WithContext(columns.Check(split.column()), "dataset.split.column");
-}
-
 }  // namespace
 
 absl::StatusOr<DataSchema> MakeDataSchema(const Config& config) {
   const DatasetConfig& dataset = config.dataset();
   ASSIGN_OR_RETURN(const FormatInfo* format, FindFormat(dataset.format()));
+  RETURN_IF_ERROR(CheckFormat(dataset));
   Columns columns;
   ASSIGN_OR_RETURN(columns.names, format->columns(dataset));
   std::vector<std::string> sorted = columns.names;
@@ -337,12 +210,10 @@ absl::StatusOr<DataSchema> MakeDataSchema(const Config& config) {
   if (twice != sorted.end()) {
     return UsageError(absl::StrCat("dataset.column: two are called \"", *twice, "\""));
   }
-  if (dataset.csv().list_separator().size() != 1) {
-    return UsageError("dataset.csv.list_separator: one byte");
-  }
-  RETURN_IF_ERROR(CheckNames(dataset));
   RETURN_IF_ERROR(CheckSources(dataset, *format));
-  RETURN_IF_ERROR(CheckSplit(dataset, columns));
+  if (dataset.split().has_column()) {
+    RETURN_IF_ERROR(WithContext(columns.Check(dataset.split().column()), "dataset.split.column"));
+  }
   for (const std::string& filter : dataset.filter()) {
     RETURN_IF_ERROR(WithContext(columns.CheckExpression(filter).status(), "dataset.filter"));
   }
@@ -358,7 +229,6 @@ absl::StatusOr<DataSchema> MakeDataSchema(const Config& config) {
   for (const FeatureConfig& feature : dataset.feature()) {
     const std::string who = absl::StrCat("feature \"", feature.name(), "\"");
     RETURN_IF_ERROR(WithContext(CheckFeature(feature, columns), who));
-    if (feature.has_cross()) RETURN_IF_ERROR(WithContext(CheckCross(feature, dataset), who));
     RETURN_IF_ERROR(
         WithContext(AddFeature(feature, config.model().embedding_dim(), &next_slot, &schema), who));
   }

@@ -79,6 +79,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "aitm",
                        .help = "a funnel of any length: each step's network learns from the last's",
                        .source = "Xi et al., KDD 2021",
+                       .fields = {"bottom"},
                        .parameters = {{"alpha", 0.6, 0, 1e6,
                                        "weight of the loss where a step is likelier than the step "
                                        "before it; 0 for tasks that are no funnel"}},

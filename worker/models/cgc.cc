@@ -38,6 +38,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "cgc",
                        .help = "own and shared experts, one gate a task; PLE with one level",
                        .source = "Tang et al., RecSys 2020",
+                       .fields = {"expert", "gate_bias", "level"},
                        .parameters = {},
                        .build = Build});
 

@@ -40,6 +40,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "dbmtl",
                        .help = "each task also reads the networks of the tasks before it",
                        .source = "Wang et al., arXiv:1902.09154, 2019",
+                       .fields = {"bottom", "expert"},
                        .parameters = {},
                        .build = Build});
 

@@ -62,6 +62,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "dselect_k",
                        .help = "mmoe whose gates choose k of the experts, smoothly",
                        .source = "Hazimeh et al., NeurIPS 2021",
+                       .fields = {"expert", "experts"},
                        .parameters = {{"selectors", 2, 1, 64, "k: experts that a gate may choose",
                                        ParameterKind::kWhole},
                                       {"gamma", 1, 1e-3, 1e3, "width of the smooth step"},

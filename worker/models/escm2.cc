@@ -60,6 +60,7 @@ PAGODA_REGISTER_MODEL(
     {.name = "escm2",
      .help = "esmm with a conversion loss on clicked rows, reweighted to all impressions",
      .source = "Wang et al., SIGIR 2022",
+     .fields = {"bottom"},
      .parameters = {{"counterfactual_weight", 0.1, 0, 1e6, "lambda_c, of the loss on clicked rows"},
                     {"global_weight", 1, 0, 1e6, "lambda_g, of pCTCVR's loss"},
                     {"doubly_robust", 0, 0, 1, "0: inverse propensity weights; 1: doubly robust"},

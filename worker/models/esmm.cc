@@ -19,6 +19,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "esmm",
                        .help = "click, then conversion: pCTCVR = pCTR x pCVR over all impressions",
                        .source = "Ma et al., SIGIR 2018",
+                       .fields = {"bottom"},
                        .parameters = {},
                        .build = Build});
 

@@ -25,6 +25,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "mmoe",
                        .help = "shared experts, one gate a task",
                        .source = "Ma et al., KDD 2018",
+                       .fields = {"expert", "experts", "gate_bias"},
                        .parameters = {},
                        .build = Build});
 

@@ -50,6 +50,9 @@ struct ModelInfo {
   std::string name;
   std::string help;    // One line.
   std::string source;  // Paper.
+  // The fields of ModelConfig that it reads, of those that not every model does: a field that stands
+  // here in any model is refused of a model in which it does not.
+  std::vector<std::string> fields;
   std::vector<ParameterSpec> parameters;
   // Calls g.Head once for each task. UsageError for a configuration that the model cannot be built
   // from.
@@ -67,9 +70,9 @@ bool RegisterModel(ModelInfo info);
 
 // The graph of config.model on config.dataset's tasks: their heads in configuration order, then
 // outputs. The model sees its tasks by name, so the order in which a configuration lists them
-// changes no bit. UsageError: an unknown model or parameter, no task, two tasks of one name, an
-// unknown task in the funnel, widths out of range, or what the model itself refuses.
-// REQUIRES: input.width > 0.
+// changes no bit. UsageError: an unknown model or parameter, a field that the model does not read,
+// or what the model itself refuses. REQUIRES: input.width > 0; config passes ValidateConfig, as far
+// as it is on the model and the tasks.
 absl::StatusOr<Graph> BuildModel(const Config& config, const ModelInput& input);
 // The same on a NamelessInput.
 absl::StatusOr<Graph> BuildModel(const Config& config, int width);

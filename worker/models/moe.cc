@@ -23,6 +23,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "moe",
                        .help = "experts under one gate that all tasks share (OMoE)",
                        .source = "Ma et al., KDD 2018",
+                       .fields = {"expert", "experts", "gate_bias"},
                        .parameters = {},
                        .build = Build});
 

@@ -88,6 +88,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "ple",
                        .help = "levels of own and shared experts, one gate a task and level",
                        .source = "Tang et al., RecSys 2020",
+                       .fields = {"expert", "gate_bias", "level", "stop_shared_gate"},
                        .parameters = {},
                        .build = Build});
 

@@ -19,6 +19,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "shared_bottom",
                        .help = "one shared trunk, one tower a task",
                        .source = "Caruana, Machine Learning 28, 1997",
+                       .fields = {"bottom"},
                        .parameters = {},
                        .build = Build});
 

@@ -21,6 +21,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "single",
                        .help = "one network a task; only embeddings are shared",
                        .source = "baseline",
+                       .fields = {"bottom"},
                        .parameters = {},
                        .build = Build});
 

@@ -55,6 +55,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "stem",
                        .help = "embeddings of its own for each task besides the shared ones",
                        .source = "Su et al., AAAI 2024",
+                       .fields = {"expert", "gate_bias", "level"},
                        .parameters = {},
                        .build = Build,
                        .sets = Sets});

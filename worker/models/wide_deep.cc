@@ -26,6 +26,7 @@ absl::Status Build(const ModelArgs& args, Graph& g) {
 PAGODA_REGISTER_MODEL({.name = "wide_deep",
                        .help = "a weight an id beside one deep network with a tower a task",
                        .source = "Cheng et al., DLRS 2016",
+                       .fields = {"bottom"},
                        .parameters = {},
                        .build = Build});
 

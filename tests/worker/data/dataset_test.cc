@@ -83,36 +83,45 @@ TEST(SchemaTest, WrongConfigurationsAreNamed) {
     const char* message;
   } cases[] = {
       {"dataset { format: 'cvs' }", "no format \"cvs\""},
-      {"dataset { feature { name: 'user' } }", "two are called \"user\""},
-      {"dataset { task { name: 'buy' label: 'y' } }", "two are called \"buy\""},
+      {"dataset { feature { name: 'user' } }", "dataset.feature \"user\" is there twice"},
+      {"dataset { task { name: 'buy' label: 'y' } }", "dataset.task \"buy\" is there twice"},
       {"dataset { feature { name: 'leak' column: 'y' } }", "is the label of task \"buy\""},
       {"dataset { feature { name: 'a' table: 't' dim: 4 } feature { name: 'b' table: 't' dim: 2 } "
        "}",
        "table \"t\" has dim 4 by feature \"a\", not 2"},
       {"dataset { feature { name: 'a' table: 'shared_4' } }",
        "are kept for tables shared by default"},
-      {"dataset { feature { name: 'a' dim: 0 } }", "dim: 0"},
+      {"dataset { feature { name: 'a' dim: 0 } }", "dim = 0"},
       {"dataset { feature { name: 'a' kind: DENSE dim: 4 } }", "DENSE"},
-      {"dataset { feature { name: 'a' transform: LOG1P } }", "only DENSE"},
+      {"dataset { feature { name: 'a' transform: LOG1P } }",
+       "transform: is for kind: DENSE, not for ID"},
+      {"dataset { feature { name: 'a' buckets: 8 } }", "buckets: is for kind: BUCKET, not for ID"},
+      {"dataset { libsvm { range { name: 'a' end: 5 } } }",
+       "dataset.libsvm: is for format: libsvm, not for csv; leave it out"},
+      {"dataset { slots {} }", "dataset.slots: is for format: slots"},
+      {"dataset { planted { rows: 5 } }", "dataset.planted: is for format: planted"},
+      {"dataset { format: 'json' }", "dataset.csv: is for format: csv, not for json"},
+      {"dataset { csv { list_separator: ',' } }", "dataset.csv.list_separator"},
       {"dataset { feature { name: 'a' kind: DENSE transform: LOG1P transform: LOG1P } }",
        "transform: LOG1P is given twice"},
       {"dataset { feature { name: 'a' vocabulary: 0 } }", "vocabulary"},
-      {"dataset { feature { name: 'a' kind: BUCKET buckets: 1 } }", "buckets: 1"},
+      {"dataset { feature { name: 'a' kind: BUCKET buckets: 1 } }", "buckets = 1"},
       {"dataset { task { name: 'a' label: 'y = 1' } }", "task \"a\": label: expression"},
-      {"dataset { task { name: 'a' } }", "task \"a\": label"},
-      {"dataset { funnel: 'bye' }", "no task \"bye\""},
+      {"dataset { task { name: 'a' } }", "dataset.task[a].label"},
+      {"dataset { funnel: 'bye' }", "dataset.funnel = \"bye\""},
       {"dataset { filter: 'x >' }", "dataset.filter"},
-      {"dataset { split { by: TIME } }", "by TIME wants a column"},
-      {"dataset { split { train: 0 valid: 0 test: 0 } }", "not all 0"},
+      {"dataset { split { by: TIME } }", "by = TIME: needs dataset.split.column"},
+      {"dataset { split { column: 'user' } }", "column: is for by: COLUMN and TIME"},
+      {"dataset { split { train: 0 valid: 0 test: 0 } }", "split.train = 0"},
       {"dataset { csv { delimiter: '::' } }", "dataset.csv.delimiter"},
       {"dataset { column: 'x' }", "dataset.column and dataset.csv.header"},
       {"dataset { source {} }", "a source without a path"},
-      {"dataset { source { path: 'x' first_row: 5 end_row: 4 } }", "make no range"},
+      {"dataset { source { path: 'x' first_row: 5 end_row: 4 } }", "end_row = 4"},
   };
   for (const auto& c : cases) {
     Config config = ShopConfig();
     config.MergeFrom(ConfigFromText(c.override_text));
-    const absl::Status status = MakeDataSchema(config).status();
+    const absl::Status status = CheckDataset(config);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << c.override_text << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.message)) << c.override_text;
   }

@@ -122,12 +122,12 @@ TEST(FeaturesTest, WrongOnesAreNamed) {
     std::string feature;
     const char* message;
   } cases[] = {
-      {"name: 'user' pooling: MEAN", "pooling: only ID_LIST"},
+      {"name: 'user' pooling: MEAN", "pooling: is for kind: ID_LIST, not for ID"},
       {"name: 'tags' kind: SEQUENCE", "max_length"},
       {"name: 'tags' kind: ID_LIST max_length: 3", "max_length"},
       {"name: 'tags' kind: SEQUENCE max_length: 0", "max_length"},
       {"name: 'tags' kind: ID_LIST weighted: true weights_column: 'w'", "one place only"},
-      {"name: 'tags' kind: ID_LIST weighted: true pooling: MAX", "weights_column, weighted"},
+      {"name: 'tags' kind: ID_LIST weighted: true pooling: MAX", "pooling: MAX takes no weights"},
       {"name: 'tags' kind: ID_LIST weights_column: 'v'", "no column \"v\""},
       {"name: 'tags' kind: ID_LIST weights_column: 'click'", "is the label of task"},
       {"name: 'age' kind: DENSE field: 'f'", "field"},
@@ -135,13 +135,16 @@ TEST(FeaturesTest, WrongOnesAreNamed) {
       {"name: 'x' cross { feature: 'user' }", "two features at least"},
       {"name: 'x' cross { feature: 'user' feature: 'itm' }", "no ID or BUCKET feature \"itm\""},
       {"name: 'x' cross { feature: 'user' feature: 'x' }", "no ID or BUCKET feature \"x\""},
-      {"name: 'x' kind: ID_LIST cross { feature: 'user' feature: 'user' }", "cross: of kind ID"},
+      {"name: 'x' kind: ID_LIST cross { feature: 'user' feature: 'user' }",
+       "cross: is for kind: ID, not for ID_LIST"},
+      {"name: 'x' column: 'item' cross { feature: 'user' feature: 'user' }",
+       "neither column nor vocabulary"},
   };
   for (const auto& c : cases) {
     const Config config = BaseConfig(
         absl::StrCat(kClick, "feature { ", c.feature, " }",
                      c.feature.find("'user' pooling") == 6 ? "" : "feature { name: 'user' }"));
-    const absl::Status status = MakeDataSchema(config).status();
+    const absl::Status status = CheckDataset(config);
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << c.feature;
     EXPECT_THAT(std::string(status.message()), HasSubstr(c.message)) << c.feature;
   }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "common/config.h"
 #include "common/hash.h"
 #include "common/io/file.h"
 #include "google/protobuf/text_format.h"
@@ -43,6 +44,12 @@ class DataFolder {
  private:
   const TemporaryDirectory folder_;
 };
+
+// What a job's start finds wrong with the configuration of a data set.
+inline absl::Status CheckDataset(const Config& config) {
+  const absl::Status valid = ValidateDataset(config.dataset());
+  return valid.ok() ? MakeDataSchema(config).status() : valid;
+}
 
 // All records of a split in one batch.
 inline Batch FillAll(const Dataset& dataset, Split split) {

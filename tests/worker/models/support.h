@@ -6,6 +6,7 @@
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <map>
 #include <string>
 #include <utility>
@@ -22,7 +23,20 @@ inline Config Parse(const std::string& text) {
   return config;
 }
 
-// A little of everything that some model reads.
+// Takes out what other models read and this one does not.
+inline void ClearUnread(ModelConfig* model) {
+  const auto own = Models().find(model->name());
+  if (own == Models().end()) return;
+  const std::vector<std::string>& read = own->second.fields;
+  for (const auto& [name, info] : Models()) {
+    for (const std::string& field : info.fields) {
+      if (std::find(read.begin(), read.end(), field) != read.end()) continue;
+      model->GetReflection()->ClearField(model, model->GetDescriptor()->FindFieldByName(field));
+    }
+  }
+}
+
+// A little of everything that the model reads.
 inline Config SmallConfig(const std::string& model, const std::vector<std::string>& tasks) {
   Config config = Parse(R"(model {
     bottom: [12, 9] expert: [10, 6] tower: [7] experts: 3
@@ -39,6 +53,7 @@ inline Config SmallConfig(const std::string& model, const std::vector<std::strin
   if (model == "wide_deep") config.mutable_model()->mutable_wide();
   if (model == "dselect_k") config.mutable_model()->set_experts(4);
   for (const std::string& task : tasks) config.mutable_dataset()->add_task()->set_name(task);
+  ClearUnread(config.mutable_model());
   return config;
 }
 

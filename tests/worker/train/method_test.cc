@@ -27,6 +27,8 @@ absl::StatusOr<Job> JobOf(const std::string& model, const std::string& train,
                           const std::string& more = "") {
   ASSIGN_OR_RETURN(Config config, ParseConfig(absl::StrCat(R"(
         dataset {
+          source { path: 'never read' }
+          feature { name: 'unread' }
           task { name: 'click' label: 'x' }
           task { name: 'time' label: 'y' loss: MSE weight: 0.25 normalize: BATCH }
         }
