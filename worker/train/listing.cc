@@ -18,14 +18,40 @@ namespace {
 
 struct Entry {
   std::string name, help, source;
+  std::vector<ParameterSpec> parameters = {};
 };
 
-// Of a registry whose values have name, help and source.
+// Of a registry whose values have name, help, source and parameters.
 template <typename Registry>
 std::vector<Entry> EntriesOf(const Registry& registry) {
   std::vector<Entry> entries;
-  for (const auto& [name, info] : registry) entries.push_back({name, info.help, info.source});
+  for (const auto& [name, info] : registry) {
+    entries.push_back({name, info.help, info.source, info.parameters});
+  }
   return entries;
+}
+
+// "0 or 1, default 0", "whole, 1 to 64, default 2", "0 to 1e+06, default 0.6".
+std::string DomainOf(const ParameterSpec& parameter) {
+  const std::string by_default = absl::StrCat(", default ", parameter.default_value);
+  if (parameter.kind == ParameterKind::kFlag) return "0 or 1" + by_default;
+  return absl::StrCat(parameter.kind == ParameterKind::kWhole ? "whole, " : "", parameter.minimum,
+                      " to ", parameter.maximum, by_default);
+}
+
+// A line a parameter, in columns, below the name that has them.
+std::string ParameterLines(const std::vector<ParameterSpec>& parameters) {
+  size_t name_width = 0, domain_width = 0;
+  for (const ParameterSpec& parameter : parameters) {
+    name_width = std::max(name_width, parameter.name.size());
+    domain_width = std::max(domain_width, DomainOf(parameter).size());
+  }
+  std::string text;
+  for (const ParameterSpec& parameter : parameters) {
+    absl::StrAppendFormat(&text, "      %-*s  %-*s  %s\n", name_width, parameter.name, domain_width,
+                          DomainOf(parameter), parameter.help);
+  }
+  return text;
 }
 
 std::string Section(const std::string& title, const std::vector<Entry>& entries) {
@@ -35,7 +61,7 @@ std::string Section(const std::string& title, const std::vector<Entry>& entries)
   for (const Entry& entry : entries) {
     absl::StrAppendFormat(&text, "  %-*s  %s", width, entry.name, entry.help);
     if (!entry.source.empty()) absl::StrAppend(&text, " (", entry.source, ")");
-    text += "\n";
+    text += "\n" + ParameterLines(entry.parameters);
   }
   return text;
 }

@@ -8,7 +8,8 @@
 
 namespace pagoda {
 
-// Models, optimizer rules, losses, weightings and formats: a title each, then one line a name.
+// Models, optimizer rules, losses, weightings and formats: a title each, then one line a name, and
+// below it one for each parameter that `parameter { name: ... value: ... }` sets.
 std::string ListRegistries();
 
 }  // namespace pagoda
