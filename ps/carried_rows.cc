@@ -10,6 +10,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
 #include "common/errors.h"
+#include "common/optim/same_state.h"
 #include "ps/store/row_files.h"
 #include "ps/table/row.h"
 
@@ -35,7 +36,7 @@ class Carrier {
       const OptimizerSchema& wanted = to.optimizer(static_cast<int>(optimizer.schema_index));
       for (const RowOptimizer& one : source.optimizers()) {
         const OptimizerSchema& there = from.optimizer(static_cast<int>(one.schema_index));
-        if (there.name() != wanted.name() || there.rule() != wanted.rule()) continue;
+        if (!HaveSameState(there, wanted)) continue;
         const int64_t state = optimizer.rule->state_size(carrier.layout_.dim());
         carrier.copies_.push_back(
             {one.state_offset, optimizer.state_offset, state * sizeof(float)});

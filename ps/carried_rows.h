@@ -1,6 +1,6 @@
 // Rows of a checkpoint, carried over to another job's tables (worker's --warm_start).
 //
-// Tables are matched by name, states by optimizer: by its name and rule. What the new job has
+// Tables are matched by name, states by optimizer (common/optim/same_state.h). What the new job has
 // besides starts as in a new row; counters start at zero.
 //
 // Thread-safe (a function over files).

@@ -10,14 +10,14 @@
 #include "common/checkpoint/safetensors.h"
 #include "common/errors.h"
 #include "common/io/file.h"
+#include "common/optim/same_state.h"
 #include "worker/train/agreement.h"
 #include "worker/train/checkpointer.h"
 
 namespace pagoda {
 namespace {
 
-StepOptions MakeStepOptions(const Job& job, const Cluster& cluster,
-                            const EngineOptions& engine) {
+StepOptions MakeStepOptions(const Job& job, const Cluster& cluster, const EngineOptions& engine) {
   const TrainConfig& train = job.config.train();
   StepOptions options;
   options.threads =
@@ -34,6 +34,38 @@ StepOptions MakeStepOptions(const Job& job, const Cluster& cluster,
 absl::Status LoadDense(const std::string& checkpoint, Stepper& stepper) {
   ASSIGN_OR_RETURN(const std::vector<Tensor> dense, ReadDense(checkpoint));
   return WithContext(stepper.LoadDense(dense, /*require_states=*/true), checkpoint);
+}
+
+// Names, rules and whose rows each updates.
+std::string OptimizersOf(const Schema& schema) {
+  std::string out;
+  for (int o = 0; o < schema.optimizer_size(); ++o) {
+    absl::StrAppend(&out, schema.optimizer(o).name(), " (", schema.optimizer(o).rule(), "):");
+    for (const TableSchema& table : schema.table()) {
+      const auto& own = table.optimizer();
+      const bool updates = std::find(own.begin(), own.end(), static_cast<uint32_t>(o)) != own.end();
+      if (updates) absl::StrAppend(&out, " ", table.name());
+    }
+    absl::StrAppend(&out, "; ");
+  }
+  return out;
+}
+
+absl::Status CheckSameOptimizers(const Schema& stored, const Schema& configured) {
+  const std::string then = OptimizersOf(stored), now = OptimizersOf(configured);
+  if (then != now) {
+    return UsageError(absl::StrCat("the checkpoint's optimizers are not those of the ",
+                                   "configuration (--warm_start takes what fits); checkpoint: ",
+                                   then, "configuration: ", now));
+  }
+  for (int o = 0; o < stored.optimizer_size(); ++o) {
+    if (HaveSameState(stored.optimizer(o), configured.optimizer(o))) continue;
+    return UsageError(absl::StrCat("optimizer \"", stored.optimizer(o).name(), "\": its state in ",
+                                   "the checkpoint has another size: a parameter of rule ",
+                                   stored.optimizer(o).rule(), " that sizes it was changed ",
+                                   "(--warm_start takes what fits)"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -102,11 +134,13 @@ absl::Status CheckSameTables(const Schema& stored, const Schema& configured) {
     }
     return out;
   };
-  if (names(stored) == names(configured)) return absl::OkStatus();
-  return UsageError(
-      absl::StrCat("the checkpoint's tables are not those of the configuration; "
-                   "checkpoint: ",
-                   names(stored), "configuration: ", names(configured)));
+  if (names(stored) != names(configured)) {
+    return UsageError(
+        absl::StrCat("the checkpoint's tables are not those of the configuration; "
+                     "checkpoint: ",
+                     names(stored), "configuration: ", names(configured)));
+  }
+  return CheckSameOptimizers(stored, configured);
 }
 
 }  // namespace pagoda

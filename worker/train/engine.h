@@ -49,7 +49,8 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const Job& job, Group& work
 // this host; at least 1.
 int DefaultThreads(int workers_on_host);
 
-// --mode=evaluate and --mode=predict need a checkpoint whose tables are those of the configuration.
+// --resume, --mode=evaluate and predict need a checkpoint whose tables and optimizers (names,
+// rules, sizes of states) are those of the configuration.
 absl::Status CheckSameTables(const Schema& stored, const Schema& configured);
 
 }  // namespace pagoda

@@ -37,7 +37,8 @@ absl::Status PrepareWarm(const Job& job, bool is_first, const RowTools& tools,
   values->checkpoint = RowCheckpointPath(FirstValuesFolder(job));
   values->steps_taken = TakeClocks(manifest, job.schema);
   values->note = absl::StrCat("warm start from ", from, ", step ", manifest.state().step());
-  ASSIGN_OR_RETURN(values->dense, ReadDense(from));
+  ASSIGN_OR_RETURN(std::vector<Tensor> dense, ReadDense(from));
+  values->dense = DropForeignStates(std::move(dense), manifest.schema(), job.schema);
   return absl::OkStatus();
 }
 

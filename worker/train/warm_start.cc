@@ -1,11 +1,17 @@
 #include "worker/train/warm_start.h"
 
+#include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
+#include "absl/algorithm/container.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/errors.h"
+#include "common/optim/same_state.h"
 #include "worker/train/init_file.h"
 
 namespace pagoda {
@@ -13,6 +19,41 @@ namespace {
 
 // Names in a note; the rest is counted.
 constexpr size_t kNamesTold = 5;
+
+const OptimizerSchema* FindOptimizer(const Schema& schema, absl::string_view name) {
+  for (const OptimizerSchema& one : schema.optimizer()) {
+    if (one.name() == name) return &one;
+  }
+  return nullptr;
+}
+
+// "w" of "w.state1"; empty: not a state's name.
+absl::string_view OwnerOfState(absl::string_view name) {
+  const size_t at = name.rfind(".state");
+  if (at == absl::string_view::npos) return "";
+  const absl::string_view digits = name.substr(at + sizeof(".state") - 1);
+  const bool is_number = !digits.empty() && absl::c_all_of(digits, absl::ascii_isdigit);
+  return is_number ? name.substr(0, at) : "";
+}
+
+// Whose states may be called NAME.stateN: the optimizers without a table, or all if each has one.
+std::vector<const OptimizerSchema*> DenseOptimizersOf(const Schema& schema) {
+  std::set<uint32_t> of_rows;
+  for (const TableSchema& table : schema.table()) {
+    of_rows.insert(table.optimizer().begin(), table.optimizer().end());
+  }
+  std::vector<const OptimizerSchema*> all, found;
+  for (int o = 0; o < schema.optimizer_size(); ++o) {
+    all.push_back(&schema.optimizer(o));
+    if (of_rows.count(static_cast<uint32_t>(o)) == 0) found.push_back(all.back());
+  }
+  return found.empty() ? all : found;
+}
+
+bool SameDenseOptimizers(const Schema& a, const Schema& b) {
+  return absl::c_equal(DenseOptimizersOf(a), DenseOptimizersOf(b),
+                       [](const auto* x, const auto* y) { return HaveSameState(*x, *y); });
+}
 
 }  // namespace
 
@@ -22,6 +63,26 @@ absl::StatusOr<std::string> CarryCheckpoint(const std::string& checkpoint, const
   return WriteRowCheckpoint(folder, schema, [&](const std::string& directory) {
     return carry(checkpoint, manifest, schema, directory);
   });
+}
+
+std::vector<Tensor> DropForeignStates(std::vector<Tensor> stored, const Schema& from,
+                                      const Schema& wanted) {
+  std::set<std::string> names;
+  for (const Tensor& tensor : stored) names.insert(tensor.name);
+  const bool same_dense = SameDenseOptimizers(from, wanted);
+  const auto is_foreign = [&](const Tensor& tensor) {
+    const std::string owner(OwnerOfState(tensor.name));
+    if (owner.empty()) return false;
+    if (names.count(owner) > 0) return !same_dense;        // NAME.stateN
+    for (const OptimizerSchema& one : from.optimizer()) {  // NAME.OPTIMIZER.stateN
+      if (!absl::EndsWith(owner, absl::StrCat(".", one.name()))) continue;
+      const OptimizerSchema* const namesake = FindOptimizer(wanted, one.name());
+      return namesake == nullptr || !HaveSameState(one, *namesake);
+    }
+    return true;
+  };
+  stored.erase(std::remove_if(stored.begin(), stored.end(), is_foreign), stored.end());
+  return stored;
 }
 
 std::vector<Tensor> TakeDense(std::vector<Tensor> stored, const std::vector<Tensor>& wanted,
@@ -52,15 +113,14 @@ std::vector<Tensor> TakeDense(std::vector<Tensor> stored, const std::vector<Tens
 
 std::vector<int64_t> TakeClocks(const Manifest& manifest, const Schema& schema) {
   const Schema& stored = manifest.schema();
-  std::map<std::string, int64_t> steps;
-  for (const OptimizerClock& clock : manifest.state().clock()) {
-    if (clock.optimizer() >= static_cast<uint32_t>(stored.optimizer_size())) continue;
-    steps[stored.optimizer(static_cast<int>(clock.optimizer())).name()] = clock.step();
-  }
   std::vector<int64_t> taken;
   for (const OptimizerSchema& optimizer : schema.optimizer()) {
-    const auto found = steps.find(optimizer.name());
-    taken.push_back(found == steps.end() ? 0 : found->second);
+    int64_t& steps = taken.emplace_back(0);
+    for (const OptimizerClock& clock : manifest.state().clock()) {
+      if (clock.optimizer() >= static_cast<uint32_t>(stored.optimizer_size())) continue;
+      const OptimizerSchema& one = stored.optimizer(static_cast<int>(clock.optimizer()));
+      if (HaveSameState(one, optimizer)) steps = clock.step();
+    }
   }
   return taken;
 }

@@ -1,7 +1,8 @@
 // --warm_start=DIR: begins with what another job's checkpoint has of this one.
 //
 // Dense tensors (weights and optimizers' states) are taken by name where the shapes agree, rows by
-// table, rows' states by optimizer, and an optimizer that is taken goes on at its step count.
+// table, states only from an optimizer of the same name, rule and state, and an optimizer that is
+// taken goes on at its step count.
 // Everything else starts as it always does: new tasks, new tables. What was taken is said.
 //
 // Thread-safe (functions over files).
@@ -31,12 +32,17 @@ absl::StatusOr<std::string> CarryCheckpoint(const std::string& checkpoint, const
                                             const Schema& schema, const std::string& folder,
                                             const RowCarrier& carry);
 
+// `stored`, a checkpoint's dense tensors, without the states that no optimizer of `wanted` may take
+// up (common/optim/same_state.h).
+std::vector<Tensor> DropForeignStates(std::vector<Tensor> stored, const Schema& from,
+                                      const Schema& wanted);
+
 // Those of `stored` that have a namesake of the same shape and type in `wanted`. *note: how many,
 // and the names of some that start anew.
 std::vector<Tensor> TakeDense(std::vector<Tensor> stored, const std::vector<Tensor>& wanted,
                               std::string* note);
 
-// [optimizer of `schema`]: the steps that its namesake in the manifest has taken; 0: none there.
+// [optimizer of `schema`]: the steps of the one in the manifest whose states it may take up, or 0.
 std::vector<int64_t> TakeClocks(const Manifest& manifest, const Schema& schema);
 
 }  // namespace pagoda
