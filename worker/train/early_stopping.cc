@@ -5,9 +5,8 @@
 namespace pagoda {
 
 bool RecordScore(double score, int64_t steps_done, TrainState* state) {
-  const bool first = state->best_step() == 0;
-  const bool first_number = std::isnan(state->best_score()) && !std::isnan(score);
-  if (first || first_number || score > state->best_score()) {
+  if (std::isnan(score)) return false;
+  if (state->best_step() == 0 || score > state->best_score()) {
     state->set_best_score(score);
     state->set_best_step(steps_done);
     state->set_evaluations_without_better(0);

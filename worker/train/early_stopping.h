@@ -12,9 +12,8 @@
 
 namespace pagoda {
 
-// Counts an evaluation after `steps_done` steps; true when it is the best so far. The first one
-// always is; a score that is not a number never is after that, and any number is better than one
-// that is not.
+// Counts an evaluation after `steps_done` steps; true when it is the best so far, as the first one
+// is. A score that is not a number is not counted: it says nothing about the run.
 bool RecordScore(double score, int64_t steps_done, TrainState* state);
 
 // patience: evaluations without a better score; 0: never stop early.

@@ -168,13 +168,18 @@ absl::StatusOr<SplitPredictions> PredictSplit(Group& workers, const Dataset& dat
   return Assembler(plan, all).Run();
 }
 
+int FindGroupFeature(const InputLayout& input, const std::string& name) {
+  for (size_t f = 0; f < input.embeddings.size(); ++f) {
+    const EmbeddingFeature& feature = input.embeddings[f];
+    if (feature.set.empty() && feature.name == name) return static_cast<int>(f);
+  }
+  return -1;
+}
+
 absl::StatusOr<SplitPredictions> Evaluator::Predict(Split split, Stepper& stepper) const {
   PredictOptions options;
   const std::string& group = config->train().gauc_by();
-  const auto& features = dataset->schema().input.embeddings;
-  for (size_t f = 0; f < features.size(); ++f) {
-    if (!group.empty() && features[f].name == group) options.group_feature = static_cast<int>(f);
-  }
+  options.group_feature = FindGroupFeature(dataset->schema().input, group);
   if (!group.empty() && options.group_feature < 0) {
     return UsageError(absl::StrCat("train.gauc_by = \"", group, "\": no task's network reads it"));
   }

@@ -42,6 +42,9 @@ struct PredictOptions {
   int64_t max_rows = 0;
 };
 
+// The feature `name`'s column in Batch::ids, or -1. Further embedding sets have none of their own.
+int FindGroupFeature(const InputLayout& input, const std::string& name);
+
 // All workers call it; the result is at worker 0, empty elsewhere.
 absl::StatusOr<SplitPredictions> PredictSplit(Group& workers, const Dataset& dataset, Split split,
                                               Stepper& stepper,
@@ -106,12 +109,15 @@ std::vector<TaskMetrics> ComputeMetrics(const SplitPredictions& split, const Con
                                         const std::vector<Graph::HeadSpec>& heads,
                                         const TrainState& state = {});
 
-// Predictions -> label units, in place.
+// Predictions -> label units, in place. A probability beside the tasks that makes one of them out
+// of another (pCVR = pCTCVR / pCTR) follows the two where they are calibrated.
 void ConvertPredictions(const Config& config, const std::vector<Graph::HeadSpec>& heads,
                         const TrainState& state, SplitPredictions* split);
 
 // train.best_by: a task's score, or the sum over all tasks.
 double Score(const std::vector<TaskMetrics>& metrics, const std::string& best_by);
+// What to tell a person of a score that is not a number: whose it is; empty otherwise.
+std::string ScoreWarning(const std::vector<TaskMetrics>& metrics, const std::string& best_by);
 
 }  // namespace pagoda
 

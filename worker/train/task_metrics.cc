@@ -134,6 +134,51 @@ void AddClasses(const Columns& c, const SplitPredictions& split,
   metrics->score = 1 - m.normalized_entropy;
 }
 
+bool Counts(const TaskMetrics& task, const std::string& best_by) {
+  return best_by == "SUM" || best_by == task.task;
+}
+
+const TaskConfig* FindTask(const Config& config, const std::string& name) {
+  for (const TaskConfig& task : config.dataset().task()) {
+    if (task.name() == name) return &task;
+  }
+  return nullptr;
+}
+
+// The head of probability s(logit) that is a task of its own, or -1.
+int FindFactor(const Config& config, const std::vector<Graph::HeadSpec>& heads, Value logit) {
+  for (size_t h = 0; h < heads.size(); ++h) {
+    const bool is_factor = heads[h].kind == HeadKind::kProbability && heads[h].x.node == logit.node;
+    if (is_factor && FindTask(config, heads[h].name) != nullptr) return static_cast<int>(h);
+  }
+  return -1;
+}
+
+// Calibrated p(y z) and p(z) have p(y | z) as their ratio. Where p(z) is 0, nothing is known.
+void ConvertRatios(const Config& config, const std::vector<Graph::HeadSpec>& heads,
+                   SplitPredictions* split) {
+  for (size_t product = 0; product < heads.size(); ++product) {
+    if (heads[product].kind != HeadKind::kProduct) continue;
+    const int factor = FindFactor(config, heads, heads[product].x);
+    const TaskConfig* const whole = FindTask(config, heads[product].name);
+    if (factor < 0 || whole == nullptr) continue;
+    const TaskConfig* const part = FindTask(config, heads[factor].name);
+    if (!whole->calibrate() && !part->calibrate()) continue;
+    for (size_t h = 0; h < heads.size(); ++h) {
+      if (heads[h].has_loss || heads[h].kind != HeadKind::kProbability ||
+          heads[h].x.node != heads[product].y.node) {
+        continue;
+      }
+      for (size_t i = 0; i < split->predictions[h].size(); ++i) {
+        const float p = split->predictions[factor][i];
+        if (p > 0) {
+          split->predictions[h][i] = std::min(1.0f, split->predictions[product][i] / p);
+        }
+      }
+    }
+  }
+}
+
 }  // namespace
 
 double TaskMetrics::Value(absl::string_view name) const {
@@ -150,6 +195,7 @@ void ConvertPredictions(const Config& config, const std::vector<Graph::HeadSpec>
     if (head < 0) continue;
     ToLabelUnits(task, SmearingOf(state, task), absl::MakeSpan(split->predictions[head]));
   }
+  ConvertRatios(config, heads, split);
 }
 
 std::vector<TaskMetrics> ComputeMetrics(const SplitPredictions& split, const Config& config,
@@ -184,9 +230,20 @@ std::vector<TaskMetrics> ComputeMetrics(const SplitPredictions& split, const Con
 double Score(const std::vector<TaskMetrics>& metrics, const std::string& best_by) {
   double sum = 0;
   for (const TaskMetrics& one : metrics) {
-    if (best_by == "SUM" || best_by == one.task) sum += one.score;
+    if (Counts(one, best_by)) sum += one.score;
   }
   return sum;
+}
+
+std::string ScoreWarning(const std::vector<TaskMetrics>& metrics, const std::string& best_by) {
+  for (const TaskMetrics& one : metrics) {
+    if (!Counts(one, best_by) || !std::isnan(one.score)) continue;
+    return absl::StrCat("warning: the score of task ", one.task, " is not a number (", one.rows,
+                        " rows in its sample space): the evaluation counts neither for early ",
+                        "stopping nor for the best checkpoint; choose another split, or another ",
+                        "task with train { best_by: ... }");
+  }
+  return "";
 }
 
 }  // namespace pagoda

@@ -31,13 +31,16 @@ TEST(EarlyStopping, ABetterScoreBeginsTheCountAnew) {
   EXPECT_EQ(state.best_step(), 30);
 }
 
-TEST(EarlyStopping, ANumberIsBetterThanNone) {
+TEST(EarlyStopping, WhatIsNotANumberDoesNotCount) {
   TrainState state;
-  EXPECT_TRUE(RecordScore(std::nan(""), 10, &state));
-  EXPECT_FALSE(RecordScore(std::nan(""), 20, &state));
+  for (int i = 1; i < 10; ++i) EXPECT_FALSE(RecordScore(std::nan(""), i, &state));
+  EXPECT_FALSE(ShouldStop(state, 1));
+  EXPECT_EQ(state.best_step(), 0);
   EXPECT_TRUE(RecordScore(-1, 30, &state));
   EXPECT_FALSE(RecordScore(std::nan(""), 40, &state));
   EXPECT_EQ(state.best_step(), 30);
+  EXPECT_EQ(state.best_score(), -1);
+  EXPECT_FALSE(ShouldStop(state, 1));
 }
 
 TEST(EarlyStopping, StopsAfterPatienceEvaluations) {

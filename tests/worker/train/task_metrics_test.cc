@@ -114,6 +114,48 @@ TEST(TaskMetrics, OfClasses) {
   EXPECT_DOUBLE_EQ(m[0].score, 1 - m[0].Value("normalized_entropy"));
 }
 
+// pCVR, which no task is called after, stays pCTCVR / pCTR when these two are calibrated.
+TEST(TaskMetrics, ARatioOfCalibratedProbabilitiesIsCalibrated) {
+  const auto convert = [](const char* fields) {
+    const Config config =
+        ConfigOf(std::string("task { name: \"click\" ") + fields + " } task { name: \"buy\" }");
+    Graph g(2);
+    const Value ctr = g.Dense("ctr", g.Input(), 1), cvr = g.Dense("cvr", g.Input(), 1);
+    g.Head("click", HeadKind::kProbability, ctr);
+    g.AddHead({.name = "buy",
+               .kind = HeadKind::kProduct,
+               .x = ctr,
+               .y = cvr,
+               .has_loss = true,
+               .task = "buy"});
+    g.Output("pCVR", HeadKind::kProbability, cvr);
+    SplitPredictions split;
+    split.predictions = {{0.5f, 0.25f, 0.0f}, {0.2f, 0.2f, 0.0f}, {0.4f, 0.8f, 0.3f}};
+    ConvertPredictions(config, g.heads(), {}, &split);
+    return split.predictions;
+  };
+  EXPECT_EQ(convert("positive_weight: 3")[2], (std::vector<float>{0.4f, 0.8f, 0.3f}));
+  const auto p = convert("positive_weight: 3 calibrate: true");
+  EXPECT_FLOAT_EQ(p[0][0], 0.25);
+  EXPECT_EQ(p[1], (std::vector<float>{0.2f, 0.2f, 0.0f}));
+  EXPECT_FLOAT_EQ(p[2][0], 0.8);
+  EXPECT_EQ(p[2][1], 1);     // 0.2 of 0.1: the two were trained apart.
+  EXPECT_EQ(p[2][2], 0.3f);  // 0 of 0 says nothing.
+}
+
+TEST(TaskMetrics, AScoreThatIsNoNumberHasAReason) {
+  const Config config = ConfigOf("task { name: \"a\" } task { name: \"b\" }");
+  SplitPredictions split = OneTask({0.9f, 0.1f}, {1, 0});
+  split.predictions.push_back({0.5f, 0.6f});
+  split.labels.push_back({1, 1});
+  split.weights.push_back({1, 1});
+  const auto m = ComputeMetrics(split, config, HeadsOf(config));
+  EXPECT_TRUE(std::isnan(Score(m, "SUM")));
+  EXPECT_EQ(Score(m, "a"), 1);
+  EXPECT_EQ(ScoreWarning(m, "a"), "");
+  EXPECT_THAT(ScoreWarning(m, "SUM"), HasSubstr("score of task b"));
+}
+
 TEST(TaskMetrics, OfAnOrder) {
   const Config config = ConfigOf("task { name: \"a\" loss: PAIRWISE }");
   const auto binary = ComputeMetrics(OneTask({-5, 7, 9}, {0, 0, 1}), config, HeadsOf(config));
