@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/config.h"
 #include "common/errors.h"
 #include "common/gram.h"
@@ -24,6 +25,9 @@ bool IsRegression(const TaskConfig& task) {
   return task.loss() == TaskConfig::MSE || task.loss() == TaskConfig::HUBER ||
          task.loss() == TaskConfig::LOG_NORMAL;
 }
+
+// Parameters of rules that pull weights towards 0.
+constexpr const char* kDecays[] = {"l1", "l2", "weight_decay"};
 
 // The first optimizer that updates dense parameters.
 int DenseOptimizerOf(const TrainingMethod& method) {
@@ -43,6 +47,9 @@ WeightingArgs ArgsOf(const std::vector<TaskConfig>& tasks, const TrainingMethod&
   const OptimizerConfig& dense = method.optimizers.at(DenseOptimizerOf(method)).config;
   std::map<std::string, double> parameters;
   for (const Parameter& one : dense.parameter()) parameters[one.name()] = one.value();
+  for (const char* decay : kDecays) {
+    if (parameters.count(decay) > 0) parameters[decay] = 0;
+  }
   absl::StatusOr<std::unique_ptr<Rule>> rule = MakeRule(dense.rule(), parameters);
   CHECK(rule.ok()) << rule.status();  // Checked with the optimizers.
   args.rule = *std::move(rule);
@@ -57,11 +64,28 @@ absl::StatusOr<std::unique_ptr<Weighting>> MakeOf(const Config& config,
       ArgsOf({tasks.begin(), tasks.end()}, method, /*steps_per_epoch=*/1, config.train().seed()));
 }
 
+std::string TaskNames(const Config& config) {
+  return absl::StrJoin(config.dataset().task(), ", ", [](std::string* out, const TaskConfig& one) {
+    absl::StrAppend(out, one.name());
+  });
+}
+
 std::vector<std::string> ParameterNamesOf(const Graph& graph) {
   const ReferenceNetwork<float> network(graph);
   std::vector<std::string> names;
   for (const ParameterView& view : network.parameters()) names.push_back(view.name);
   return names;
+}
+
+// A weighting that learns does so by the dense rule.
+absl::Status CheckRule(const WeightingConfig& weighting, const TrainingMethod& method) {
+  if (!Weightings().at(weighting.name()).learns_by_rule) return absl::OkStatus();
+  const OptimizerConfig& dense = method.optimizers.at(DenseOptimizerOf(method)).config;
+  if (dense.rule() != "lamb") return absl::OkStatus();
+  return UsageError(absl::StrCat("train.weighting: ", weighting.name(), " learns by the rule of ",
+                                 "the dense optimizer \"", dense.name(), "\", and lamb sizes its ",
+                                 "steps by the norm of a whole tensor, which a single number has ",
+                                 "not; take another rule, such as adam"));
 }
 
 // A pass a task, and optimizers that apply their combination.
@@ -106,6 +130,7 @@ absl::Status ArrangeWeighting(const Config& config, const Graph& graph, Training
                                    "it; it is of weightings by a group's gradients (gradnorm)"));
   }
   if (IsFixed(weighting)) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckRule(weighting, *method));
   if (config.train().method() == TrainConfig::ALTERNATING) {
     return UsageError(absl::StrCat("train.weighting: ", weighting.name(), " weighs the sum of the ",
                                    "tasks' losses, and with method: ALTERNATING there is none"));
@@ -115,17 +140,26 @@ absl::Status ArrangeWeighting(const Config& config, const Graph& graph, Training
 }
 
 absl::Status CheckWeightingState(const Config& config, const TrainingMethod& method,
-                                 absl::Span<const double> state) {
-  size_t wanted = 0;
-  if (!IsFixed(config.train().weighting())) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<Weighting> made, MakeOf(config, method));
-    wanted = made->state().size();
+                                 const Manifest& stored) {
+  const std::string& name = config.train().weighting().name();
+  const std::string& then = stored.config().train().weighting().name();
+  if (name != then) {
+    return UsageError(absl::StrCat("train.weighting: the checkpoint was trained with ", then,
+                                   ", not ", name, ", and --resume keeps it"));
   }
-  if (state.size() == wanted) return absl::OkStatus();
-  return UsageError(
-      absl::StrCat("train.weighting: the checkpoint was trained with another one: it "
-                   "has a state of ",
-                   state.size(), " numbers, ", config.train().weighting().name(), " has ", wanted));
+  if (IsFixed(config.train().weighting())) return absl::OkStatus();
+  const std::string tasks = TaskNames(config), tasks_then = TaskNames(stored.config());
+  if (tasks != tasks_then) {
+    return UsageError(absl::StrCat("train.weighting: ", name, " has numbers of its own for the ",
+                                   "tasks, in their order: the checkpoint's tasks are ", tasks_then,
+                                   ", this configuration's ", tasks));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Weighting> made, MakeOf(config, method));
+  const size_t size = stored.state().weighting_state_size(), wanted = made->state().size();
+  if (size == wanted) return absl::OkStatus();
+  return UsageError(absl::StrCat("train.weighting: the checkpoint's state of ", name, " has ", size,
+                                 " numbers, this configuration's ", wanted,
+                                 ": does the dense optimizer have another rule?"));
 }
 
 StepWeighting::StepWeighting(const StepWeightingOptions& options,

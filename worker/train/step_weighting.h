@@ -18,6 +18,7 @@
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
+#include "proto/checkpoint.pb.h"
 #include "proto/config.pb.h"
 #include "worker/graph/graph.h"
 #include "worker/train/method.h"
@@ -30,9 +31,10 @@ namespace pagoda {
 // unknown weighting or parameter, one that the method or the graph does not allow.
 absl::Status ArrangeWeighting(const Config& config, const Graph& graph, TrainingMethod* method);
 
-// UsageError: `state`, of a checkpoint, is not what the configuration's weighting keeps.
+// UsageError: the state in a checkpoint is not what the configuration's weighting keeps: another
+// weighting's, or of other tasks.
 absl::Status CheckWeightingState(const Config& config, const TrainingMethod& method,
-                                 absl::Span<const double> state);
+                                 const Manifest& stored);
 
 struct StepWeightingOptions {
   WeightingConfig config;

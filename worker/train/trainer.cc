@@ -90,7 +90,7 @@ absl::Status Trainer::ResolveStart(const TrainState* from, std::vector<std::stri
   RETURN_IF_ERROR(ResolveLanes(cluster_.workers->size(), from, &job_, notes));
   if (!start_.manifest.has_value()) return absl::OkStatus();
   RETURN_IF_ERROR(CheckSameTables(start_.manifest->schema(), job_.schema));
-  RETURN_IF_ERROR(CheckWeightingState(job_.config, job_.method, from->weighting_state()));
+  RETURN_IF_ERROR(CheckWeightingState(job_.config, job_.method, *start_.manifest));
   if (start_.manifest->schema().seed() == job_.schema.seed()) return absl::OkStatus();
   return UsageError(absl::StrCat("--seed=", job_.schema.seed(), ": the checkpoint has seed ",
                                  start_.manifest->schema().seed(), ", which --resume keeps"));
@@ -306,7 +306,10 @@ absl::StatusOr<double> Trainer::Evaluate(Split split, int64_t step, const char* 
                    evaluator.Evaluate(split, *engine_.stepper, state_));
   if (!IsFirst()) return 0.0;
   RETURN_IF_ERROR(reporter_->Evaluated(split, step, evaluation, remark));
-  return Score(evaluation.tasks, job_.config.train().best_by());
+  const std::string& best_by = job_.config.train().best_by();
+  const std::string warning = ScoreWarning(evaluation.tasks, best_by);
+  if (split == VALID && !warning.empty()) Say(warning);
+  return Score(evaluation.tasks, best_by);
 }
 
 // A run that --max_steps ends between evaluations is judged too, but early stopping does not count

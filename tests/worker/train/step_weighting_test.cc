@@ -195,6 +195,34 @@ TEST(StepWeightingTest, UwlOfAFrozenNetworkConverges) {
   EXPECT_EQ(first.weights, (std::vector<double>{2, 1}));
 }
 
+// The dense rule's decay is of weights; s has none.
+TEST(StepWeightingTest, UwlTakesNoDecayFromTheDenseRule) {
+  const auto state_after = [](const std::string& rule, const std::string& decay, double value) {
+    Job job = MakeJob();
+    OptimizerConfig& dense = job.method.optimizers[1].config;
+    dense.set_rule(rule);
+    dense.clear_parameter();
+    dense.add_parameter()->set_name(decay);
+    dense.mutable_parameter(0)->set_value(value);
+    StepWeightingOptions options;
+    options.config.set_name("uwl");
+    StepWeighting weighting(options, job.tasks, job.method, 1);
+    for (int step = 0; step < 5; ++step) {
+      weighting.Begin(step, {10, 10, 10}, 0.1);
+      weighting.SetLosses({0.3, 7});
+      weighting.FindWeights();
+      weighting.Observe();
+    }
+    return std::vector<double>(weighting.state().begin(), weighting.state().end());
+  };
+  for (const auto& [rule, decay] : std::vector<std::pair<std::string, std::string>>{
+           {"adamw", "weight_decay"}, {"sgd", "l2"}, {"ftrl", "l1"}, {"ftrl", "l2"}}) {
+    const std::vector<double> state = state_after(rule, decay, 0);
+    EXPECT_NE(state[0], 0) << rule;
+    EXPECT_EQ(state_after(rule, decay, 0.5), state) << rule << " " << decay;
+  }
+}
+
 // Lanes cut the sums elsewhere; ids repeat across them.
 TEST(StepWeightingTest, LanesChangeCoefficientsByRoundingOnly) {
   for (const std::string& weighting : Weightings()) {
@@ -234,8 +262,9 @@ TEST(StepWeightingTest, AnAbsentTaskMovesNothing) {
 
 // ---- configuration
 
-std::string ErrorOf(const std::string& weighting, TrainConfig::Method method = TrainConfig::JOINT) {
-  Job job = MakeJob();
+std::string ErrorOf(const std::string& weighting, TrainConfig::Method method = TrainConfig::JOINT,
+                    const std::string& rule = "adam") {
+  Job job = MakeJob(FeatureConfig::MEAN, rule);
   Config config = ConfigOf(job, weighting);
   config.mutable_train()->set_method(method);
   return std::string(ArrangeWeighting(config, MakeGraph(job), &job.method).message());
@@ -246,6 +275,8 @@ TEST(StepWeightingTest, RefusesWhatCannotBeDone) {
   EXPECT_THAT(ErrorOf("name: 'uwl'", TrainConfig::ALTERNATING),
               ::testing::HasSubstr("ALTERNATING"));
   EXPECT_EQ(ErrorOf("name: 'fixed'", TrainConfig::ALTERNATING), "");
+  EXPECT_THAT(ErrorOf("name: 'uwl'", TrainConfig::JOINT, "lamb"), ::testing::HasSubstr("lamb"));
+  EXPECT_EQ(ErrorOf("name: 'dwa'", TrainConfig::JOINT, "lamb"), "");
   EXPECT_THAT(ErrorOf("name: 'uwl' group: 'bottom/*'"), ::testing::HasSubstr("no use for it"));
   EXPECT_THAT(ErrorOf("name: 'gradnorm'"), ::testing::HasSubstr("matches none"));
   EXPECT_THAT(ErrorOf("name: 'gradnorm' group: 'bottm/*'"), ::testing::HasSubstr("matches none"));
@@ -255,13 +286,33 @@ TEST(StepWeightingTest, RefusesWhatCannotBeDone) {
 
 TEST(StepWeightingTest, AStateOfAnotherWeightingIsRefused) {
   const Job job = MakeJob();
-  const std::vector<double> six(6), none;
-  EXPECT_TRUE(CheckWeightingState(ConfigOf(job, "name: 'fixed'"), job.method, none).ok());
-  EXPECT_FALSE(CheckWeightingState(ConfigOf(job, "name: 'fixed'"), job.method, six).ok());
-  EXPECT_FALSE(CheckWeightingState(ConfigOf(job, "name: 'uwl'"), job.method, none).ok());
+  const auto manifest = [&](const std::string& weighting, const std::vector<double>& state) {
+    Manifest stored;
+    *stored.mutable_config() = ConfigOf(job, weighting);
+    *stored.mutable_state()->mutable_weighting_state() = {state.begin(), state.end()};
+    return stored;
+  };
+  const auto error = [&](const std::string& weighting, const Manifest& stored) {
+    return std::string(CheckWeightingState(ConfigOf(job, weighting), job.method, stored).message());
+  };
+  const Manifest fixed = manifest("name: 'fixed'", {}), two = manifest("name: 'famo'", {0, 0});
+  EXPECT_EQ(error("name: 'fixed'", fixed), "");
+  EXPECT_THAT(error("name: 'fixed'", two), ::testing::HasSubstr("famo"));
+  EXPECT_THAT(error("name: 'uwl'", fixed), ::testing::HasSubstr("fixed"));
   std::vector<double> state;
   RunAlone(Weighted(job, "name: 'uwl'"), 1, 1, false, &state);
-  EXPECT_TRUE(CheckWeightingState(ConfigOf(job, "name: 'uwl'"), job.method, state).ok());
+  EXPECT_EQ(error("name: 'uwl'", manifest("name: 'uwl'", state)), "");
+  // One of as many numbers.
+  const std::vector<double> four(4);
+  EXPECT_THAT(error("name: 'gradnorm' group: 'bottom/*'", manifest("name: 'famo'", four)),
+              ::testing::HasSubstr("famo"));
+  EXPECT_THAT(error("name: 'gradnorm' group: 'bottom/*'",
+                    manifest("name: 'gradnorm' group: 'bottom/*'", {0})),
+              ::testing::HasSubstr("1 numbers"));
+  // Of the same tasks, which the numbers know by place.
+  Manifest turned = manifest("name: 'famo'", {0, 0});
+  turned.mutable_config()->mutable_dataset()->mutable_task()->SwapElements(0, 1);
+  EXPECT_THAT(error("name: 'famo'", turned), ::testing::HasSubstr("tasks"));
 }
 
 }  // namespace
