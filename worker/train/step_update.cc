@@ -144,7 +144,8 @@ absl::Status DenseUpdate::AddWorkers() {
 }
 
 void DenseUpdate::ClipAndApply() {
-  FindScales();
+  ClipSums();
+  if (!is_finite_) return;
   const bool overlap = parameters_.optimizers_overlap();
   for (size_t begin = 0; begin < kept_.size();) {
     size_t end = overlap ? begin : kept_.size();
@@ -157,27 +158,24 @@ void DenseUpdate::ClipAndApply() {
 
 void DenseUpdate::ClipAndApply(const DenseParameters::Chunk& chunk, int thread) {
   float* sum = sum_.data() + chunk.begin;
-  // Another worker's gradient may be the one that is not finite.
-  if (!AllFinite(sum, chunk.size)) is_finite_ = false;
-  const ClipLimits& limits = LimitsOf(chunk);
-  if (limits.value > 0) ClipValues(limits.value, sum, chunk.size);
-  if (limits.norm > 0) {
+  if (LimitsOf(chunk).norm > 0) {
     const float scale = static_cast<float>(norm_scale_[chunk.optimizer]);
     for (int64_t e = 0; e < chunk.size; ++e) sum[e] *= scale;
   }
   parameters_.Apply(moves_[chunk.optimizer].rule_step, chunk, sum, &scratch_[thread].weights);
 }
 
-void DenseUpdate::FindScales() {
+void DenseUpdate::ClipSums() {
   norm_scale_.assign(moves_.size(), 1.0);
   squares_.assign(kept_.size(), 0.0);
   threads_.Run(static_cast<int>(kept_.size()), [this](int i, int) {
     const DenseParameters::Chunk& chunk = *kept_[i];
     const ClipLimits& limits = LimitsOf(chunk);
-    if (limits.norm == 0) return;
     float* sum = sum_.data() + chunk.begin;
+    // Another worker's gradient may be the one that is not finite; and a limit would hide it.
+    if (!AllFinite(sum, chunk.size)) is_finite_ = false;
     if (limits.value > 0) ClipValues(limits.value, sum, chunk.size);
-    squares_[i] = SumOfSquares(sum, chunk.size);
+    if (limits.norm > 0) squares_[i] = SumOfSquares(sum, chunk.size);
   });
   // In the order of chunks, which is a function of what is owned.
   std::vector<double> total(moves_.size(), 0.0);

@@ -65,10 +65,11 @@ class DenseUpdate {
   const float* SumChunk(int wave, const DenseParameters::Chunk& chunk, Scratch* scratch);
   void SumAndApply(const DenseParameters::Chunk& chunk, int thread);
   absl::Status AddWorkers();
-  // Those whose sums were kept.
+  // Those whose sums were kept; nothing is applied if one of them is not finite.
   void ClipAndApply();
   void ClipAndApply(const DenseParameters::Chunk& chunk, int thread);
-  void FindScales();
+  // Clips the kept sums' values and finds what their norms ask for.
+  void ClipSums();
   absl::Status FiniteStatus(int64_t step) const;
   bool alone() const { return group_.size() == 1; }
   const ClipLimits& LimitsOf(const DenseParameters::Chunk& chunk) const {
