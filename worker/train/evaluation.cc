@@ -56,7 +56,7 @@ absl::StatusOr<std::unique_ptr<Loaded>> Load(Job job, const Cluster& cluster) {
                    Program::Compile(std::move(graph), ProgramOptions(loaded->job.method)));
   ASSIGN_OR_RETURN(loaded->dataset,
                    OpenDataset(loaded->job, *cluster.workers, &loaded->job.manifest->statistics()));
-  ResolvePositiveWeights(*loaded->dataset, &loaded->job.config);
+  RETURN_IF_ERROR(TakePositiveWeights(loaded->job.manifest->config(), &loaded->job.config));
   EngineOptions options;
   ASSIGN_OR_RETURN(options.job_id, NewJobId(*cluster.workers));
   options.run_epoch = 1;
@@ -211,22 +211,32 @@ absl::Status RunPredict(Job job, const Cluster& cluster) {
 }
 
 absl::Status RunFuse(Job job, const Cluster& cluster) {
-  ASSIGN_OR_RETURN(const FuseOptions options,
-                   ParseFuse(job.options.fuse, job.options.fuse_metric, job.config));
+  const absl::StatusOr<FuseOptions> parsed =
+      ParseFuse(job.options.fuse, job.options.fuse_metric, job.config);
+  RETURN_IF_ERROR(AgreeStatus(*cluster.workers, parsed.status()));
+  const FuseOptions& options = *parsed;
   ASSIGN_OR_RETURN(const auto loaded, Load(std::move(job), cluster));
+  absl::Status has_rows;
   for (const Split split : {VALID, TEST}) {
     if (loaded->dataset->rows(split) > 0) continue;
-    return UsageError(absl::StrCat("--mode=fuse: the data set has no ", SplitName(split), " rows"));
+    has_rows.Update(
+        UsageError(absl::StrCat("--mode=fuse: the data set has no ", SplitName(split), " rows")));
   }
+  RETURN_IF_ERROR(AgreeStatus(*cluster.workers, has_rows));
   const Evaluator evaluator = EvaluatorOf(*loaded, cluster);
   Stepper& stepper = *loaded->engine.stepper;
   ASSIGN_OR_RETURN(SplitPredictions valid, evaluator.Predict(VALID, stepper));
   ASSIGN_OR_RETURN(SplitPredictions test, evaluator.Predict(TEST, stepper));
+  absl::Status status;
   if (cluster.workers->rank() == 0) {
+    const FuseData of_valid = DataOf(*loaded, options, std::move(valid));
+    const FuseData of_test = DataOf(*loaded, options, std::move(test));
+    status = CheckFuseLabels(of_valid, options);
+    status.Update(CheckFuseLabels(of_test, options));
     Progress progress(stdout, StdoutIsTerminal(), cluster.clock);
-    ReportFusion(loaded->job, options, DataOf(*loaded, options, std::move(valid)),
-                 DataOf(*loaded, options, std::move(test)), &progress);
+    if (status.ok()) ReportFusion(loaded->job, options, of_valid, of_test, &progress);
   }
+  RETURN_IF_ERROR(ShareStatus(*cluster.workers, 0, status));
   return Finish(cluster, *loaded);
 }
 

@@ -13,6 +13,7 @@
 #include "absl/strings/strip.h"
 #include "common/config.h"
 #include "common/errors.h"
+#include "common/labels.h"
 #include "common/metrics/ranking.h"
 #include "glog/logging.h"
 
@@ -203,6 +204,16 @@ absl::Status ParseMetric(const std::string& text, const Config& config, FuseOpti
                                  ": needs groups; name their feature in train { gauc_by: ... }"));
 }
 
+absl::Status CheckTask(const TaskConfig& task, const std::string& metric) {
+  const bool is_class = task.loss() == TaskConfig::SOFTMAX;
+  const bool is_auc_of_number = IsNumber(task.loss()) && (metric == "auc" || metric == "gauc");
+  if (!is_class && !is_auc_of_number) return absl::OkStatus();
+  return UsageError(absl::StrCat(
+      "--fuse: ", task.name(), " has loss ", TaskConfig::Loss_Name(task.loss()), ": ",
+      is_class ? "a class's number is no score to be fused; leave it out"
+               : absl::StrCat(metric, " is of labels 0 and 1; take --fuse_metric=ndcg@N")));
+}
+
 }  // namespace
 
 const char* FuseFormName(FuseForm form) { return form == FuseForm::kSum ? "sum" : "product"; }
@@ -227,6 +238,8 @@ absl::StatusOr<FuseOptions> ParseFuse(const std::string& values, const std::stri
       return UsageError(
           absl::StrCat("--fuse: no task \"", one.task, "\"", NearestHint(one.task, known)));
     }
+    const size_t t = std::find(known.begin(), known.end(), one.task) - known.begin();
+    RETURN_IF_ERROR(CheckTask(config.dataset().task(static_cast<int>(t)), metric));
     for (const FuseValue& other : options.values) {
       if (other.task == one.task) {
         return UsageError(absl::StrCat("--fuse: task ", one.task, " is there twice"));
@@ -241,6 +254,20 @@ absl::StatusOr<FuseOptions> ParseFuse(const std::string& values, const std::stri
         "--fuse=income:1,marital:0.5");
   }
   return options;
+}
+
+absl::Status CheckFuseLabels(const FuseData& data, const FuseOptions& options) {
+  if (options.metric == FuseOptions::Metric::kNdcg) return absl::OkStatus();
+  for (size_t k = 0; k < data.labels.size(); ++k) {
+    for (size_t i = 0; i < data.labels[k].size(); ++i) {
+      const float label = data.labels[k][i];
+      if (data.weights[k][i] == 0 || label == 0 || label == 1) continue;
+      return DataError(
+          absl::StrCat("--fuse: record ", i, ": the label of task ", options.values[k].task, " is ",
+                       label, ", and an AUC is of labels 0 and 1; take --fuse_metric=ndcg@N"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 FuseResult EvaluateFusion(const FuseData& data, const FuseOptions& options, FuseForm form,

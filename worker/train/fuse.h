@@ -40,7 +40,8 @@ struct FuseOptions {
   int ndcg_at = 0;
 };
 // values: "income:1,marital:0.5". metric: "auc", "gauc" or "ndcg@N". UsageError: a task that is not
-// there, no value that is a number above 0, a metric that the configuration has no groups for.
+// there, no value that is a number above 0, a metric that the configuration has no groups for, a
+// task of classes (its output is a class's number), an AUC of a number.
 absl::StatusOr<FuseOptions> ParseFuse(const std::string& values, const std::string& metric,
                                       const Config& config);
 
@@ -49,6 +50,9 @@ struct FuseData {
   std::vector<std::vector<float>> predictions, labels, weights;
   std::vector<uint64_t> groups;  // [N] or empty
 };
+
+// DataError: an AUC is asked for, and a row in a task's sample space has a label other than 0, 1.
+absl::Status CheckFuseLabels(const FuseData& data, const FuseOptions& options);
 
 inline constexpr int kGridTasks = 4;
 inline constexpr int kGridSteps = 10;  // Weights are i / kGridSteps, i = 0 .. kGridSteps.

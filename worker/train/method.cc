@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 #include "common/config.h"
 #include "common/errors.h"
@@ -48,10 +49,13 @@ struct Owned {
   std::vector<int> tables;
 };
 
+// Those that optimizers move.
 std::vector<std::string> ParameterNames(const Graph& graph) {
   const ReferenceNetwork<float> network(graph);
   std::vector<std::string> names;
-  for (const ParameterView& view : network.parameters()) names.push_back(view.name);
+  for (const ParameterView& view : network.parameters()) {
+    if (!view.is_statistic) names.push_back(view.name);
+  }
   return names;
 }
 
@@ -180,8 +184,14 @@ absl::StatusOr<Owned> Narrow(const TaskTrainConfig& task, const DataSchema& data
   return Owned{{parameters.begin(), parameters.end()}, {tables.begin(), tables.end()}};
 }
 
-absl::Status ResolveJoint(const Config& config, const DataSchema& data, const Owned& all,
-                          TrainingMethod* method) {
+// An optimizer that owns all of the flat array would own running statistics, too.
+bool HasStatistics(const Graph& graph) {
+  return absl::c_any_of(graph.nodes(),
+                        [](const Graph::Node& node) { return node.kind == NodeKind::kBatchNorm; });
+}
+
+absl::Status ResolveJoint(const Config& config, const DataSchema& data, const Graph& graph,
+                          const Owned& all, TrainingMethod* method) {
   const TrainConfig& train = config.train();
   method->passes.resize(1);
   for (const TaskConfig& task : config.dataset().task()) {
@@ -193,9 +203,10 @@ absl::Status ResolveJoint(const Config& config, const DataSchema& data, const Ow
   RETURN_IF_ERROR(optimizers.Deal(all, train.sparse_optimizer(), train.dense_optimizer(),
                                   train.group(), "train"));
   RETURN_IF_ERROR(optimizers.AppendTo(&method->optimizers));
+  const bool has_statistics = HasStatistics(graph);
   int owners = 0;
   for (StepOptimizer& optimizer : method->optimizers) {
-    optimizer.owns_all_parameters = optimizer.parameters == all.parameters;
+    optimizer.owns_all_parameters = !has_statistics && optimizer.parameters == all.parameters;
     owners += !optimizer.parameters.empty();
   }
   method->has_one_dense_optimizer = owners <= 1;
@@ -211,6 +222,7 @@ Owned ReachedBy(const std::string& task, const Reach& reach, const Owned& all,
   }
   std::set<int> tables;
   for (const EmbeddingFeature& feature : data.input.embeddings) {
+    if (feature.table < 0) continue;
     const int columns = feature.dim * std::max(1, feature.length);
     for (int i = 0; i < columns; ++i) {
       const auto& tasks = reach.TasksOfInputColumn(feature.input_offset + i);
@@ -275,6 +287,29 @@ void KeepNames(const std::set<std::string>& names,
   kept->erase(std::remove_if(kept->begin(), kept->end(), gone), kept->end());
 }
 
+// Sources that only tasks outside `names` read go with them.
+void KeepSources(const std::set<std::string>& names,
+                 google::protobuf::RepeatedPtrField<SourceConfig>* sources) {
+  const auto is_unread = [&](SourceConfig& source) {
+    const bool is_of_some = source.task_size() > 0;
+    KeepNames(names, source.mutable_task());
+    return is_of_some && source.task().empty();
+  };
+  sources->erase(std::remove_if(sources->begin(), sources->end(), is_unread), sources->end());
+}
+
+// Leaves out what single blocks of tasks that go would have read: "TASK/gate", "level0/TASK/*".
+void DropReadsOfOthers(const std::vector<std::string>& known, const std::set<std::string>& kept,
+                       google::protobuf::RepeatedPtrField<ReadsConfig>* reads) {
+  const auto is_of_gone = [&](const ReadsConfig& one) {
+    const std::vector<std::string> parts = absl::StrSplit(one.match(), '/');
+    return absl::c_any_of(parts, [&](const std::string& part) {
+      return kept.count(part) == 0 && absl::c_linear_search(known, part);
+    });
+  };
+  reads->erase(std::remove_if(reads->begin(), reads->end(), is_of_gone), reads->end());
+}
+
 }  // namespace
 
 absl::Status SelectTasks(Config* config) {
@@ -294,6 +329,11 @@ absl::Status SelectTasks(Config* config) {
   for (const TaskTrainConfig& task : train.task()) {
     RETURN_IF_ERROR(check("train.task", task.name()));
   }
+  for (const SourceConfig& source : dataset.source()) {
+    for (const std::string& name : source.task()) {
+      RETURN_IF_ERROR(check("dataset.source.task", name));
+    }
+  }
   std::set<std::string> names;
   for (const std::string& name : train.tasks()) {
     RETURN_IF_ERROR(check("train.tasks", name));
@@ -305,7 +345,9 @@ absl::Status SelectTasks(Config* config) {
   KeepNamed(names, dataset.mutable_task());
   KeepNamed(names, train.mutable_task());
   KeepNames(names, dataset.mutable_funnel());
+  KeepSources(names, dataset.mutable_source());
   KeepNames(names, config->mutable_model()->mutable_stop_shared_gate());
+  DropReadsOfOthers(known, names, config->mutable_model()->mutable_reads());
   return absl::OkStatus();
 }
 
@@ -317,7 +359,7 @@ absl::StatusOr<TrainingMethod> ResolveMethod(const Config& config, const DataSch
     all.tables.push_back(static_cast<int>(table));
   }
   RETURN_IF_ERROR(config.train().method() == TrainConfig::JOINT
-                      ? ResolveJoint(config, data, all, &method)
+                      ? ResolveJoint(config, data, graph, all, &method)
                       : ResolveAlternating(config, data, graph, all, &method));
   method.frozen = FindFrozen(data, all, method);
   return method;

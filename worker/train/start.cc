@@ -8,6 +8,7 @@
 #include "common/checkpoint/manifest.h"
 #include "common/errors.h"
 #include "common/io/file.h"
+#include "common/labels.h"
 #include "worker/train/agreement.h"
 
 namespace pagoda {
@@ -130,7 +131,7 @@ absl::Status CheckLabels(const Config& config, const Dataset& dataset) {
   }
   for (int t = 0; t < config.dataset().task_size(); ++t) {
     const TaskConfig& task = config.dataset().task(t);
-    if (task.loss() != TaskConfig::BCE || dataset.positives()[t] > 0) continue;
+    if (!IsBinary(task.loss()) || dataset.positives()[t] > 0) continue;
     return DataError(absl::StrCat("task ", task.name(), ": its label `", task.label(),
                                   "` has no positives in ", dataset.rows(TRAIN),
                                   " training rows; check the predicate against the column"));

@@ -37,7 +37,7 @@ absl::StatusOr<Start> StartRun(const Job& job, const Cluster& cluster);
 // DataError names a source that is not what the checkpoint's run read.
 absl::Status CheckSources(const Manifest& manifest, const Dataset& dataset);
 
-// DataError names a BCE task without a positive example in TRAIN, and its predicate; or a TRAIN
+// DataError names a binary task without a positive example in TRAIN, and its predicate; or a TRAIN
 // split without rows.
 absl::Status CheckLabels(const Config& config, const Dataset& dataset);
 

@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/str_cat.h"
+#include "common/errors.h"
+
 namespace pagoda {
 namespace {
 
@@ -38,6 +41,22 @@ void ResolvePositiveWeights(const Dataset& dataset, Config* config) {
     task->set_positive_weight(std::max(1.0, wanted));
     task->clear_auto_positive_weight();
   }
+}
+
+absl::Status TakePositiveWeights(const Config& trained, Config* config) {
+  const auto& then = trained.dataset().task();
+  for (TaskConfig& task : *config->mutable_dataset()->mutable_task()) {
+    if (!task.has_auto_positive_weight()) continue;
+    const auto found = std::find_if(
+        then.begin(), then.end(), [&](const TaskConfig& one) { return one.name() == task.name(); });
+    if (found == then.end()) {
+      return UsageError(absl::StrCat("task ", task.name(), ": auto_positive_weight: the ",
+                                     "checkpoint's run did not train it; give positive_weight"));
+    }
+    task.set_positive_weight(found->positive_weight());
+    task.clear_auto_positive_weight();
+  }
+  return absl::OkStatus();
 }
 
 bool NeedsSmearing(const TaskConfig& task) {

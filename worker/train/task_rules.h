@@ -18,6 +18,7 @@
 
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "proto/checkpoint.pb.h"
 #include "proto/config.pb.h"
@@ -33,6 +34,10 @@ void PrepareTrainingBatch(absl::Span<const TaskConfig> tasks, Batch* batch);
 // Each auto_positive_weight becomes the positive_weight that it stands for, from the training rows:
 // max(1, auto_positive_weight * negatives / positives), of the rows that train the task.
 void ResolvePositiveWeights(const Dataset& dataset, Config* config);
+// Each becomes what it was found to be when the model was trained, by the configuration in its
+// checkpoint; so that another data set's rows do not change what predictions mean. UsageError: a
+// task that was not trained.
+absl::Status TakePositiveWeights(const Config& trained, Config* config);
 
 // True for tasks whose predictions need a smearing factor.
 bool NeedsSmearing(const TaskConfig& task);

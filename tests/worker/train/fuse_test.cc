@@ -157,5 +157,41 @@ TEST(Fuse, FlagsAreChecked) {
   EXPECT_EQ(ParseFuse("income:1,marital:1", "ndcg@20", config)->ndcg_at, 20);
 }
 
+TEST(Fuse, TasksWhoseOutputsOrLabelsDoNotFitAreRefused) {
+  Config config;
+  for (const char* task : {"income", "marital"}) {
+    config.mutable_dataset()->add_task()->set_name(task);
+  }
+  config.mutable_train()->set_gauc_by("user");
+  TaskConfig* const task = config.mutable_dataset()->mutable_task(1);
+  const auto refusal = [&](const std::string& metric) {
+    return std::string(ParseFuse("income:1,marital:1", metric, config).status().message());
+  };
+  task->set_loss(TaskConfig::SOFTMAX);
+  for (const char* metric : {"auc", "gauc", "ndcg@5"}) {
+    EXPECT_THAT(refusal(metric), HasSubstr("marital has loss SOFTMAX")) << metric;
+  }
+  task->set_loss(TaskConfig::MSE);
+  EXPECT_THAT(refusal("auc"), HasSubstr("marital has loss MSE"));
+  EXPECT_THAT(refusal("gauc"), HasSubstr("marital has loss MSE"));
+  EXPECT_EQ(refusal("ndcg@5"), "");
+  task->set_loss(TaskConfig::FOCAL);
+  EXPECT_EQ(refusal("auc"), "");
+}
+
+// A pairwise task's labels may be grades: only the data tells.
+TEST(Fuse, LabelsOtherThanZeroAndOneHaveNoAuc) {
+  FuseData data = MakeData(2, 50, /*with_groups=*/true);
+  EXPECT_TRUE(CheckFuseLabels(data, Values({1, 1})).ok());
+  data.labels[1][3] = 2;
+  data.weights[1][3] = 0;
+  EXPECT_TRUE(CheckFuseLabels(data, Values({1, 1})).ok());
+  data.weights[1][3] = 1;
+  EXPECT_THAT(std::string(CheckFuseLabels(data, Values({1, 1})).message()), HasSubstr("task t1"));
+  FuseOptions ndcg = Values({1, 1});
+  ndcg.metric = FuseOptions::Metric::kNdcg;
+  EXPECT_TRUE(CheckFuseLabels(data, ndcg).ok());
+}
+
 }  // namespace
 }  // namespace pagoda

@@ -27,8 +27,7 @@ absl::StatusOr<Job> JobOf(const std::string& model, const std::string& train,
                           const std::string& more = "") {
   ASSIGN_OR_RETURN(Config config, ParseConfig(absl::StrCat(R"(
         dataset {
-          source { path: 'never read' }
-          feature { name: 'unread' }
+          source { path: 'never read' } feature { name: 'a' kind: ID }
           task { name: 'click' label: 'x' }
           task { name: 'time' label: 'y' loss: MSE weight: 0.25 normalize: BATCH }
         }
@@ -272,6 +271,13 @@ TEST(SelectTasksTest, NamesThatNoTaskHasAreSlips) {
   EXPECT_THAT(error("train { tasks: ['time', 'time'] }"), HasSubstr("is there twice"));
 }
 
+TEST(SelectTasksTest, ASourceNamesTasksThatAreThere) {
+  Config config = *ParseConfig(
+      "dataset { task { name: 'time' label: 'y' } source { path: 'a' task: 'tme' } }", "test");
+  EXPECT_THAT(std::string(SelectTasks(&config).message()),
+              HasSubstr("dataset.source.task: the data set has no task \"tme\""));
+}
+
 TEST(SelectTasksTest, WhatNamesATaskThatGoesGoesToo) {
   Config config = *ParseConfig(R"(
       dataset { task { name: 'click' label: 'x' } task { name: 'time' label: 'y' }
@@ -284,6 +290,20 @@ TEST(SelectTasksTest, WhatNamesATaskThatGoesGoesToo) {
   EXPECT_THAT(config.dataset().funnel(), ElementsAre("click"));
   EXPECT_THAT(config.model().stop_shared_gate(), IsEmpty());
   EXPECT_THAT(config.train().task(), IsEmpty());
+}
+
+TEST(SelectTasksTest, ASourceThatOnlyGoneTasksReadGoesToo) {
+  Config config = *ParseConfig(R"(
+      dataset { task { name: 'click' label: 'x' } task { name: 'time' label: 'y' }
+                source { path: 'all' } source { path: 'both' task: ['time', 'click'] }
+                source { path: 'gone' task: 'time' } }
+      train { tasks: 'click' })",
+                               "test");
+  ASSERT_TRUE(SelectTasks(&config).ok());
+  ASSERT_EQ(config.dataset().source_size(), 2);
+  EXPECT_THAT(config.dataset().source(0).task(), IsEmpty());
+  EXPECT_THAT(config.dataset().source(1).path(), ElementsAre("both"));
+  EXPECT_THAT(config.dataset().source(1).task(), ElementsAre("click"));
 }
 
 TEST(AlternatingTest, SharedOwnershipIsNotIndependent) {

@@ -32,6 +32,25 @@ TEST(TaskRules, LabelsAndWeightsOfTraining) {
   EXPECT_TRUE(empty.labels.empty());
 }
 
+TEST(TaskRules, AutomaticWeightsAreThoseOfTheTrainingRun) {
+  Config trained, config;
+  for (const char* name : {"a", "b"}) {
+    trained.mutable_dataset()->add_task()->set_name(name);
+    config.mutable_dataset()->add_task()->set_name(name);
+  }
+  trained.mutable_dataset()->mutable_task(0)->set_positive_weight(12.5);
+  config.mutable_dataset()->mutable_task(0)->set_auto_positive_weight(0.5);
+  config.mutable_dataset()->mutable_task(1)->set_positive_weight(3);
+  ASSERT_TRUE(TakePositiveWeights(trained, &config).ok());
+  EXPECT_FALSE(config.dataset().task(0).has_auto_positive_weight());
+  EXPECT_EQ(config.dataset().task(0).positive_weight(), 12.5);
+  EXPECT_EQ(config.dataset().task(1).positive_weight(), 3);
+  config.mutable_dataset()->add_task()->set_name("c");
+  config.mutable_dataset()->mutable_task(2)->set_auto_positive_weight(1);
+  EXPECT_NE(TakePositiveWeights(trained, &config).message().find("task c"),
+            absl::string_view::npos);
+}
+
 TEST(TaskRules, MedianUndoesTheTransform) {
   const TaskConfig task = Task("loss: MSE label_transform: LOG1P");
   std::vector<float> p = {0, std::log1p(4.0f), -0.5f};

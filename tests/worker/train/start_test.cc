@@ -1,0 +1,62 @@
+// What of a data set keeps a run from starting.
+#include "worker/train/start.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "common/errors.h"
+
+namespace pagoda {
+namespace {
+
+using ::testing::HasSubstr;
+
+class Counts : public Dataset {
+ public:
+  Counts(int64_t rows, std::vector<int64_t> positives)
+      : rows_(rows), positives_(std::move(positives)) {}
+  const DataSchema& schema() const override { return schema_; }
+  const Statistics& statistics() const override { return statistics_; }
+  const std::vector<SourceStamp>& sources() const override { return sources_; }
+  int64_t bad_rows() const override { return 0; }
+  int64_t rows(Split) const override { return rows_; }
+  const std::vector<int64_t>& positives() const override { return positives_; }
+  const std::vector<int64_t>& negatives() const override { return positives_; }
+  absl::Status Fill(Split, absl::Span<const int64_t>, Batch*) const override {
+    return absl::UnimplementedError("not needed here");
+  }
+
+ private:
+  const int64_t rows_;
+  const std::vector<int64_t> positives_;
+  DataSchema schema_;
+  Statistics statistics_;
+  std::vector<SourceStamp> sources_;
+};
+
+TEST(CheckLabels, EveryBinaryTaskNeedsPositives) {
+  for (const TaskConfig::Loss loss : {TaskConfig::BCE, TaskConfig::FOCAL}) {
+    Config config;
+    config.mutable_dataset()->add_task()->set_name("a");
+    config.mutable_dataset()->add_task()->set_name("b");
+    config.mutable_dataset()->mutable_task(1)->set_loss(loss);
+    EXPECT_TRUE(CheckLabels(config, Counts(10, {3, 1})).ok());
+    const absl::Status status = CheckLabels(config, Counts(10, {3, 0}));
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kData);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("task b"));
+  }
+}
+
+TEST(CheckLabels, NumbersNeedNone) {
+  Config config;
+  config.mutable_dataset()->add_task()->set_loss(TaskConfig::MSE);
+  EXPECT_TRUE(CheckLabels(config, Counts(10, {0})).ok());
+  EXPECT_THAT(std::string(CheckLabels(config, Counts(0, {0})).message()),
+              HasSubstr("no training rows"));
+}
+
+}  // namespace
+}  // namespace pagoda
