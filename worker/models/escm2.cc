@@ -9,8 +9,9 @@
 //   IPW  1/|D| sum over O of e / p                                                    eq. (7)
 //   DR   1/|D| sum over D of (e^ + o (e - e^) / p) + 1/|D| sum over O of (e - e^)^2 / p
 // eq. (11), (12); e^ is the imputation tower's estimate of e, on what the conversion's tower reads.
-// With lambda_c 0 and lambda_g 1 it is ESMM, bit for bit. L_CVR's rows have weight 1 each: the
-// tasks' weights and sample spaces do not enter it.
+// With lambda_c 0 and lambda_g 1 it is ESMM, bit for bit. L_CVR's rows have weight 1 each, but for
+// those of O outside a task's sample space, which have no labels: they have weight 0.
+#include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "worker/models/blocks.h"
 #include "worker/models/entire_space.h"
@@ -18,7 +19,18 @@
 namespace pagoda {
 namespace {
 
+// A propensity is the data's probability of a click.
+absl::Status Check(const ModelArgs& args) {
+  for (const ModelTask& task : args.tasks) {
+    if (task.reweighted_by.empty()) continue;
+    return UsageError(absl::StrCat("model escm2: task ", task.name, ": ", task.reweighted_by,
+                                   " would make pCTR no propensity; leave it out"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Build(const ModelArgs& args, Graph& g) {
+  RETURN_IF_ERROR(Check(args));
   ASSIGN_OR_RETURN(const EntireSpace nets,
                    BuildEntireSpace(args, g, args.parameters.at("global_weight")));
   const double lambda_c = args.parameters.at("counterfactual_weight");
@@ -63,7 +75,8 @@ PAGODA_REGISTER_MODEL(
      .fields = {"bottom"},
      .parameters = {{"counterfactual_weight", 0.1, 0, 1e6, "lambda_c, of the loss on clicked rows"},
                     {"global_weight", 1, 0, 1e6, "lambda_g, of pCTCVR's loss"},
-                    {"doubly_robust", 0, 0, 1, "0: inverse propensity weights; 1: doubly robust"},
+                    {"doubly_robust", 0, 0, 1, "0: inverse propensity weights; 1: doubly robust",
+                     ParameterKind::kFlag},
                     {"propensity_floor", 0.05, 1e-6, 1,
                      "pCTR as a propensity is not let below it"}},
      .build = Build});

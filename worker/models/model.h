@@ -36,6 +36,8 @@ struct ModelTask {
   HeadKind head;  // From the task's loss, as the rest: worker/graph/losses.h.
   int logits = 1;
   double parameter = 0, parameter2 = 0;  // HeadSpec's.
+  // The field that makes its probabilities other ones than the data's; empty: none.
+  std::string reweighted_by = {};
 };
 
 struct ModelArgs {

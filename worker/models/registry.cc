@@ -58,6 +58,12 @@ absl::Status CheckStyle(const ModelConfig& config) {
   return absl::OkStatus();
 }
 
+std::string ReweightedBy(const TaskConfig& task) {
+  if (task.has_auto_positive_weight()) return "auto_positive_weight";
+  if (task.positive_weight() != 1) return "positive_weight";
+  return task.negative_sampling() != 1 ? "negative_sampling" : "";
+}
+
 // Fills in tasks and funnel; returns the tasks' names in configuration order.
 std::vector<std::string> ReadTasks(const Config& config, ModelArgs* args) {
   std::vector<std::string> names;
@@ -65,8 +71,8 @@ std::vector<std::string> ReadTasks(const Config& config, ModelArgs* args) {
     names.push_back(task.name());
     Graph::HeadSpec loss;
     SetLoss(task, &loss);
-    args->tasks.push_back(
-        {task.name(), loss.kind, LogitCount(task), loss.parameter, loss.parameter2});
+    args->tasks.push_back({task.name(), loss.kind, LogitCount(task), loss.parameter,
+                           loss.parameter2, ReweightedBy(task)});
   }
   std::sort(args->tasks.begin(), args->tasks.end(),
             [](const ModelTask& a, const ModelTask& b) { return a.name < b.name; });

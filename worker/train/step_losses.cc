@@ -73,9 +73,11 @@ void ScaleWeights(const Batch& batch, const LossHead& head, int begin, int end, 
   }
   std::fill_n(out, end - begin, static_cast<float>(scale));
   if (head.given < 0) return;
-  const float* given = batch.labels.data() + static_cast<size_t>(head.given) * batch.rows;
+  const size_t given = static_cast<size_t>(head.given) * batch.rows;
+  const size_t own = static_cast<size_t>(head.task) * batch.rows;
   for (int r = begin; r < end; ++r, ++out) {
-    if (given[r] == 0) *out = 0;
+    const bool is_known = batch.weights[given + r] != 0 && batch.weights[own + r] != 0;
+    if (!is_known || batch.labels[given + r] == 0) *out = 0;
   }
 }
 

@@ -28,8 +28,10 @@ double LossScale(const TaskConfig& task, int index, absl::Span<const double> sum
 
 // Which of the step's tasks a head's loss reads.
 struct LossHead {
-  int task;        // Whose labels.
-  int given = -1;  // LossRows::kGiven: only rows whose label of this task is not 0.
+  int task;  // Whose labels.
+  // LossRows::kGiven: only rows whose label of this task is not 0. Rows that either of the two
+  // tasks gives weight 0 are outside its sample space: their labels mean nothing.
+  int given = -1;
   Graph::LossRows rows = Graph::LossRows::kTask;
   double weight = 1;     // Graph::HeadSpec::weight
   bool reported = true;  // False: a loss beside the tasks'.

@@ -271,6 +271,17 @@ INSTANTIATE_TEST_SUITE_P(
                 [](Config* c) { c->mutable_model()->clear_wide(); }, "wide"},
         Refusal{"StemTwoLevels", "stem", [](Config* c) { c->mutable_model()->add_level(); },
                 "one level"},
+        Refusal{"Escm2PositiveWeight", "escm2",
+                [](Config* c) { c->mutable_dataset()->mutable_task(1)->set_positive_weight(2); },
+                "positive_weight"},
+        Refusal{
+            "Escm2AutoPositiveWeight", "escm2",
+            [](Config* c) { c->mutable_dataset()->mutable_task(0)->set_auto_positive_weight(1); },
+            "positive_weight"},
+        Refusal{
+            "Escm2NegativeSampling", "escm2",
+            [](Config* c) { c->mutable_dataset()->mutable_task(0)->set_negative_sampling(0.5); },
+            "negative_sampling"},
         Refusal{"DselectThreeExperts", "dselect_k",
                 [](Config* c) { c->mutable_model()->set_experts(3); }, "power of 2"},
         Refusal{
