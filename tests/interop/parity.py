@@ -140,7 +140,7 @@ class TorchTrainer:
         weights = {t: torch.from_numpy(self.data.weights[s, i]).to(self.dtype) for i, t in enumerate(TASKS)}
         losses = torch_models.losses(self.model, self.forward(s), labels, weights)
         total = sum(TASK_WEIGHTS[t] * torch_zoo.loss_weight(self.model, t, TASKS[0]) * losses[t] for t in TASKS)
-        total = total + sum(extra(labels) for extra in self.network.extra)
+        total = total + sum(extra(labels, weights) for extra in self.network.extra)
         self.dense_optimizer.zero_grad(set_to_none=True)
         self.sparse_optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -210,6 +210,49 @@ def run(command, **keywords):
     return done
 
 
+def run_reference(binary, work, trainer, config, *flags):
+    """All steps of parity_reference from the trainer's values on its data, in folder `work`; the final tensors."""
+    data = trainer.data
+    safetensors_lite.write(work / "batches.safetensors", {
+        "ids": data.ids, "dense": data.dense, "labels": data.labels, "weights": data.weights})
+    ids = np.arange(data.row_count, dtype=np.uint64)
+    safetensors_lite.write(work / "init.safetensors", {**trainer.tensors(), "row_ids": ids, "rows": trainer.row_values(),
+                                                       **trainer.set_row_values()})
+    (work / "reference.textproto").write_text(config)
+    run([binary, f"--config={work}/reference.textproto", f"--init={work}/init.safetensors",
+         f"--batches={work}/batches.safetensors", f"--output={work}/final.safetensors",
+         "--list_lengths=" + ",".join(str(f[2]) for f in FEATURES), *flags])
+    return safetensors_lite.read(work / "final.safetensors")
+
+
+def pairs_of(final, trainer, losses):
+    """What double parity compares, by kind: {kind: [(name, got, wanted)]}. `losses` [S, T] are the trainer's."""
+    wanted = trainer.tensors()
+    names = {name for name in final if name not in ("rows", "row_ids", "losses") and not name.startswith("rows/")}
+    if names != set(wanted):
+        raise RuntimeError(f"parameters differ: {sorted(names ^ set(wanted))}")
+    rows = {"rows": trainer.row_values(), **trainer.set_row_values()}
+    return {"tensors": [(n, final[n], wanted[n]) for n in wanted],
+            "rows": [(f"{name} {i}", final[name][i], row) for name, of_set in rows.items() for i, row in enumerate(of_set)],
+            "losses": [("losses", final["losses"], losses)]}
+
+
+def worst_of(pairs):
+    """pairs: (name, got, wanted); the largest norm-relative difference and its name."""
+    return max(((norm_relative(got, wanted), name) for name, got, wanted in pairs), default=(float("inf"), "nothing"))
+
+
+def check_double(binary, work, label, trainer, config, *flags):
+    """Trains both sides, prints one line for everything together; True where they agree."""
+    final = run_reference(binary, work, trainer, config, *flags)
+    losses = np.array([trainer.step(s) for s in range(STEPS)])
+    pairs = pairs_of(final, trainer, losses)
+    worst, where = worst_of(pair for kind in pairs.values() for pair in kind)
+    good = worst <= DOUBLE_TOLERANCE
+    print(f"{label:<34}{worst:>10.1e} <= {DOUBLE_TOLERANCE:.0e}  {'ok' if good else 'FAILED'}  ({where})", flush=True)
+    return good
+
+
 class Parity:
     def __init__(self, arguments, work):
         self.arguments, self.work = arguments, work
@@ -217,8 +260,6 @@ class Parity:
         self.failed = False
         self.data.write_csv(work / "data.csv")
         (work / "dataset.textproto").write_text(dataset_config("data.csv"))
-        safetensors_lite.write(work / "batches.safetensors", {
-            "ids": self.data.ids, "dense": self.data.dense, "labels": self.data.labels, "weights": self.data.weights})
 
     def report(self, what, model, rule, worst, where, tolerance):
         good = worst <= tolerance
@@ -226,35 +267,14 @@ class Parity:
         print(f"{what:<22}{model:<15}{rule:<9}{worst:>10.1e} <= {tolerance:.0e}  {'ok' if good else 'FAILED'}  ({where})",
               flush=True)
 
-    def worst(self, pairs):
-        """pairs: (name, got, wanted); the largest norm-relative difference and its name."""
-        return max(((norm_relative(got, wanted), name) for name, got, wanted in pairs), default=(float("inf"), "nothing"))
-
     def double(self, model, rule):
         trainer = TorchTrainer(model, torch.float64, self.data)
-        dense, sparse, rate = RULES[rule]
-        trainer.optimize_by(rule, rate)
-        ids = np.arange(self.data.row_count, dtype=np.uint64)
-        safetensors_lite.write(self.work / "init.safetensors",
-                               {**trainer.tensors(), "row_ids": ids, "rows": trainer.row_values(),
-                                **trainer.set_row_values()})
-        (self.work / "reference.textproto").write_text(
-            model_config(model, rule) + dataset_config("data.csv"))
-        run([self.arguments.reference, f"--config={self.work}/reference.textproto",
-             f"--init={self.work}/init.safetensors", f"--batches={self.work}/batches.safetensors",
-             f"--output={self.work}/final.safetensors", "--list_lengths=" + ",".join(str(f[2]) for f in FEATURES)])
+        trainer.optimize_by(rule, RULES[rule][2])
+        final = run_reference(self.arguments.reference, self.work, trainer,
+                              model_config(model, rule) + dataset_config("data.csv"))
         losses = np.array([trainer.step(s) for s in range(STEPS)])
-        final = safetensors_lite.read(self.work / "final.safetensors")
-        wanted = trainer.tensors()
-        names = {name for name in final if name not in ("rows", "row_ids", "losses") and not name.startswith("rows/")}
-        if names != set(wanted):
-            raise RuntimeError(f"{model}: parameters differ: {sorted(names ^ set(wanted))}")
-        self.report("double, tensors", model, rule, *self.worst((n, final[n], wanted[n]) for n in wanted), DOUBLE_TOLERANCE)
-        rows = {"rows": trainer.row_values(), **trainer.set_row_values()}
-        self.report("double, rows", model, rule,
-                    *self.worst((f"{name} {i}", final[name][i], wanted[i])
-                                for name, wanted in rows.items() for i in range(len(wanted))), DOUBLE_TOLERANCE)
-        self.report("double, losses", model, rule, *self.worst([("all steps", final["losses"], losses)]), DOUBLE_TOLERANCE)
+        for kind, pairs in pairs_of(final, trainer, losses).items():
+            self.report(f"double, {kind}", model, rule, *worst_of(pairs), DOUBLE_TOLERANCE)
 
     def train_product(self, model, rule, trainer, name, rate, steps):
         """A single-process run from the trainer's values; its folder."""
@@ -325,15 +345,15 @@ class Parity:
         gradients = {n: oracle_before[n] - v for n, v in oracle.tensors().items()}
         row_gradients = oracle_rows - oracle.row_values()
         self.report("float, gradients", model, "",
-                    *self.worst((n, (before[n].astype(np.float64) - dense[n]) / GRADIENT_RATE, gradients[n])
+                    *worst_of((n, (before[n].astype(np.float64) - dense[n]) / GRADIENT_RATE, gradients[n])
                                 for n in before), FIRST_STEP_TOLERANCE)
         pairs = []
         for (feature, vocabulary, _), offset in zip(FEATURES, self.data.offsets):
             touched = [i for i in range(offset, offset + vocabulary) if np.any(row_gradients[i])]
             got = [(rows_before[i].astype(np.float64) - rows[i]) / GRADIENT_RATE for i in touched]
             pairs.append((feature, np.array(got), row_gradients[touched]))
-        self.report("float, row gradients", model, "", *self.worst(pairs), FIRST_STEP_TOLERANCE)
-        self.report("float, first losses", model, "", *self.worst([("both", self.losses_of(run_dir)[0], np.array(first))]),
+        self.report("float, row gradients", model, "", *worst_of(pairs), FIRST_STEP_TOLERANCE)
+        self.report("float, first losses", model, "", *worst_of([("both", self.losses_of(run_dir)[0], np.array(first))]),
                     FIRST_STEP_TOLERANCE)
         self.predictions(model)
 
@@ -349,7 +369,7 @@ class Parity:
         oracle.step(0)
         wanted = oracle.predict(0)
         self.report("float, predictions", model, "",
-                    *self.worst((t, np.array([float(r[t]) for r in table]), wanted[t].numpy()) for t in TASKS),
+                    *worst_of((t, np.array([float(r[t]) for r in table]), wanted[t].numpy()) for t in TASKS),
                     FIRST_STEP_TOLERANCE)
 
 

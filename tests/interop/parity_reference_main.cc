@@ -1,10 +1,9 @@
-// The oracle of parity tests: a trainer of a few dozen lines in double, made of the plain forms
-// only.
+// The oracle of parity tests: a trainer in double, made of the plain forms only.
 //
 // It shares with the product what is compared (the models, the graph's meaning by
-// ReferenceNetwork<double>, the rules' double forms) and nothing else: no lanes, threads, tiles,
-// shards or wire. Rows lie in a std::map. parity.py runs it beside PyTorch and compares every
-// tensor and row.
+// ReferenceNetwork<double>, the rules' double forms, who updates what by ResolveMethod, weightings)
+// and nothing of how it is computed: no threads, tiles, tables or wire. Rows lie in a std::map.
+// parity.py and its siblings run it beside PyTorch and compare every tensor and row.
 //
 // All files are safetensors. L = ids an example over all features (sum of --list_lengths), N dense
 // columns, T tasks.
@@ -13,7 +12,12 @@
 //   --output   as --init after S steps, and "losses" F64 [S, T]
 // Of embedding sets besides the ordinary one, "rows/SET" F64 [n, dim] stands beside "rows".
 // A feature's ids are pooled by their sum. An id belongs to one feature. With train.weighting there
-// is one backward pass a task, and their gradients, whole, are combined by its weights.
+// is one backward pass a task, and their gradients, whole, are combined by its weights; with
+// method: ALTERNATING one a task too, at the same weights, and each goes to its task's optimizers.
+//
+// With --lanes and --shards it sums as the product does, in double: every lane runs its rows by
+// itself, the lanes' gradients are added along the product's tree, and the tasks' inner products
+// are those of the dense gradients plus each shard's of its own partitions' rows.
 #include <fnmatch.h>
 #include <gflags/gflags.h>
 #include <glog/logging.h>
@@ -23,6 +27,7 @@
 #include <map>
 #include <memory>
 #include <numeric>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -34,19 +39,27 @@
 #include "common/checkpoint/safetensors.h"
 #include "common/config.h"
 #include "common/errors.h"
+#include "common/hash.h"
 #include "common/io/file.h"
 #include "common/optim/rule.h"
+#include "worker/data/dataset.h"
 #include "worker/graph/program.h"
 #include "worker/graph/reach.h"
 #include "worker/models/model.h"
+#include "worker/train/job.h"
+#include "worker/train/method.h"
+#include "worker/train/step_tree.h"
 #include "worker/train/weighting/weighting.h"
 
-DEFINE_string(config, "",
-              "Protobuf text of a Config: model, tasks, optimizers \"sparse\" and \"dense\"");
+DEFINE_string(
+    config, "",
+    "Protobuf text of a Config: model, data set, optimizers \"sparse\" and \"dense\", method");
 DEFINE_string(init, "", "initial values");
 DEFINE_string(batches, "", "data");
 DEFINE_string(output, "", "where the final values go");
 DEFINE_string(list_lengths, "", "ids an example of each embedding feature, such as 1,1,3");
+DEFINE_int32(lanes, 1, "pieces that a batch is cut into");
+DEFINE_int32(shards, 1, "parts that rows' inner products are formed in");
 
 namespace pagoda {
 namespace {
@@ -74,37 +87,40 @@ std::map<std::string, Tensor> ReadTensors(const std::string& path) {
   return tensors;
 }
 
-// A rule with the number of steps that it took.
+// A rule with the number of steps that it took, and what it updates.
 struct Optimizer {
-  Optimizer(const Config& config, const std::string& name) {
-    for (const OptimizerConfig& optimizer : config.optimizer()) {
-      if (optimizer.name() != name) continue;
-      std::map<std::string, double> given;
-      for (const Parameter& p : optimizer.parameter()) given[p.name()] = p.value();
-      CHECK(Rules().count(optimizer.rule())) << optimizer.rule();
-      auto resolved = ResolveParameters(name, Rules().at(optimizer.rule()).parameters, given);
-      CHECK(resolved.ok()) << resolved.status();
-      auto made = MakeRule(optimizer.rule(), *resolved);
-      CHECK(made.ok()) << made.status();
-      rule = *std::move(made);
-      step.learning_rate = optimizer.learning_rate();
+  Optimizer(const StepOptimizer& of, const std::vector<ParameterView>& parameters)
+      : pass(of.pass), tables(of.tables.begin(), of.tables.end()) {
+    std::map<std::string, double> given;
+    for (const Parameter& p : of.config.parameter()) given[p.name()] = p.value();
+    auto made = MakeRule(of.config.rule(), given);
+    CHECK(made.ok()) << made.status();
+    rule = *std::move(made);
+    step.learning_rate = of.config.learning_rate();
+    for (const ParameterView& view : parameters) {
+      if (std::count(of.parameters.begin(), of.parameters.end(), view.name) == 0) continue;
+      views.push_back(view);
+      states.push_back(NewState(int64_t{view.rows} * view.columns));
     }
-    CHECK(rule != nullptr) << "no optimizer called " << name;
   }
 
   Doubles NewState(int64_t n) const {
-    Doubles state(n * rule->state_per_weight());
+    Doubles state(rule->state_size(n));
     rule->InitState(state.data(), n);
     return state;
   }
 
   std::unique_ptr<Rule> rule;
   RuleStep step;
+  int pass;
+  std::set<int> tables;
+  std::vector<ParameterView> views;
+  std::vector<Doubles> states;  // [view]
 };
 
 struct Row {
-  Doubles weights;  // [D]
-  Doubles state;    // [k, D]
+  Doubles weights;                // [D]
+  std::map<int, Doubles> states;  // By optimizer.
 };
 
 // An embedding set's rows, and where its features stand in the input.
@@ -112,25 +128,68 @@ struct RowSet {
   std::string tensor;  // "rows" or "rows/SET"
   int64_t dim;
   int first_column;
+  std::vector<int> tables;  // [feature]
   std::map<uint64_t, Row> rows;
 };
 
-// One a task where tasks are weighed; else the one of all losses.
-std::vector<PassSpec> PassesOf(const Config& config) {
+// Of one backward pass.
+struct Gradients {
+  Doubles dense;                                  // Packed as the parameters.
+  std::vector<std::map<uint64_t, Doubles>> rows;  // [set * features + feature], by id.
+};
+
+// sum += more; an id that only one of the two has is taken as it is.
+void AddTo(const Gradients& more, Gradients* sum) {
+  for (size_t i = 0; i < more.dense.size(); ++i) sum->dense[i] += more.dense[i];
+  for (size_t f = 0; f < more.rows.size(); ++f) {
+    for (const auto& [id, row] : more.rows[f]) {
+      const auto [at, is_new] = sum->rows[f].try_emplace(id, row);
+      for (size_t d = 0; d < row.size() && !is_new; ++d) at->second[d] += row[d];
+    }
+  }
+}
+
+// What one lane computes.
+struct LaneResult {
+  Doubles losses;                 // [head with loss]
+  std::vector<Gradients> passes;  // [pass]
+};
+
+void AddTo(const LaneResult& more, LaneResult* sum) {
+  for (size_t h = 0; h < more.losses.size(); ++h) sum->losses[h] += more.losses[h];
+  for (size_t p = 0; p < more.passes.size(); ++p) AddTo(more.passes[p], &sum->passes[p]);
+}
+
+LaneResult SumLanes(std::vector<LaneResult> lanes) {
+  std::vector<LaneResult> slots(TreeOrder::kMaxDepth);
+  const auto merge = [&slots](int k) { AddTo(slots[k + 1], &slots[k]); };
+  TreeOrder tree;
+  for (size_t lane = 0; lane < lanes.size(); ++lane) {
+    slots[tree.Push(static_cast<uint32_t>(lane), merge)] = std::move(lanes[lane]);
+  }
+  tree.Finish(merge);
+  return std::move(slots[0]);
+}
+
+// One a task where tasks are weighed; else the method's.
+std::vector<PassSpec> PassesOf(const Config& config, const TrainingMethod& method) {
   std::vector<PassSpec> passes;
-  if (!config.train().has_weighting()) return passes;
+  if (!config.train().has_weighting()) {
+    for (const StepPass& pass : method.passes) passes.push_back({.tasks = pass.tasks});
+    return passes;
+  }
   for (const TaskConfig& task : config.dataset().task()) passes.push_back({.tasks = {task.name()}});
   return passes;
 }
 
 // The weighting of the configuration; null: none.
-std::unique_ptr<Weighting> WeightingOf(const Config& config) {
+std::unique_ptr<Weighting> WeightingOf(const Config& config, const TrainingMethod& method) {
   if (!config.train().has_weighting()) return nullptr;
   WeightingArgs args;
   for (const TaskConfig& task : config.dataset().task()) {
     args.tasks.push_back({task.name(), task.loss() == TaskConfig::MSE});
   }
-  args.rule = std::move(Optimizer(config, "dense").rule);
+  args.rule = std::move(Optimizer(method.optimizers.back(), {}).rule);  // The dense one.
   auto made = MakeWeighting(config.train().weighting(), args);
   CHECK(made.ok()) << made.status();
   return *std::move(made);
@@ -142,21 +201,30 @@ struct LossHead {
   int task, given;  // Numbers in the configuration; -1: none.
 };
 
+// A step's examples: ids [B, L], dense [B, N], labels and weights [T, B].
+struct StepData {
+  int B;
+  const uint64_t* ids;
+  const double *dense, *labels, *weights;
+};
+
 class Trainer {
  public:
-  Trainer(const Config& config, Graph graph, const ModelInput& input, std::vector<int> list_lengths,
-          int dense_columns, const std::map<std::string, Tensor>& init)
+  Trainer(const Config& config, const DataSchema& data, const TrainingMethod& method, Graph graph,
+          std::vector<int> list_lengths, int dense_columns,
+          const std::map<std::string, Tensor>& init)
       : tasks_(config.dataset().task().begin(), config.dataset().task().end()),
         heads_(FindLossHeads(config, graph)),
         reach_(graph),
-        network_(std::move(graph), PassesOf(config)),
-        weighting_(WeightingOf(config)),
+        network_(std::move(graph), PassesOf(config, method)),
+        weighting_(WeightingOf(config, method)),
         group_(config.train().weighting().group()),
         list_lengths_(std::move(list_lengths)),
         dense_columns_(dense_columns),
-        input_width_(input.width),
-        sparse_(config, "sparse"),
-        dense_(config, "dense") {
+        input_width_(data.input.width) {
+    for (const StepOptimizer& one : method.optimizers) {
+      optimizers_.emplace_back(one, network_.parameters());
+    }
     parameters_.resize(network_.parameter_count());
     for (const ParameterView& view : network_.parameters()) {
       CHECK(init.count(view.name)) << "--init has no " << view.name;
@@ -164,54 +232,31 @@ class Trainer {
       CHECK_EQ(static_cast<int64_t>(values.size()), int64_t{view.rows} * view.columns) << view.name;
       std::copy(values.begin(), values.end(), parameters_.begin() + view.offset);
     }
-    state_ = dense_.NewState(network_.parameter_count());
-    const std::vector<uint64_t> ids = Elements<uint64_t>(init.at("row_ids"), "U64");
-    for (const FeatureColumns& feature : input.features) {
-      const std::string tensor = feature.set.empty() ? "rows" : "rows/" + feature.set;
-      const bool is_known = !sets_.empty() && sets_.back().tensor == tensor;
-      if (feature.is_dense || is_known) continue;
-      CHECK(init.count(tensor)) << "--init has no " << tensor;
-      RowSet& set =
-          sets_.emplace_back(RowSet{tensor, init.at(tensor).shape[1], feature.columns.begin, {}});
-      const Doubles rows = Elements<double>(init.at(tensor), "F64");
-      for (size_t i = 0; i < ids.size(); ++i) {
-        Doubles weights(rows.begin() + i * set.dim, rows.begin() + (i + 1) * set.dim);
-        set.rows[ids[i]] = {std::move(weights), sparse_.NewState(set.dim)};
-      }
-    }
+    MakeRows(data, init);
   }
 
-  // ids [B, L], dense [B, N], labels and weights [T, B]; returns the normalised losses [T].
-  Doubles Step(int B, const uint64_t* ids, const double* dense, const double* labels,
-               const double* weights) {
-    std::vector<Doubles> task_labels, loss_weights;
-    for (const LossHead& one : heads_) {
-      task_labels.emplace_back(labels + one.task * B, labels + (one.task + 1) * B);
-      loss_weights.push_back(RowWeights(one, B, labels, weights));
-    }
-    const auto run = [&] {
-      return network_.Run(B, Gather(B, ids, dense), parameters_, task_labels, loss_weights);
-    };
-    auto result = run();
+  // Returns the normalised losses [T].
+  Doubles Step(const StepData& data) {
+    LaneResult result = SumLanes(RunLanes(data));
     const Doubles losses = TaskLosses(result.losses);
+    const RuleStep& clock = optimizers_.back().step;
     WeightingStep facts = {
-        .step = dense_.step.step - 1, .learning_rate = dense_.step.learning_rate, .losses = losses};
+        .step = clock.step - 1, .learning_rate = clock.learning_rate, .losses = losses};
     const std::unique_ptr<bool[]> present(new bool[tasks_.size()]);
     std::fill_n(present.get(), tasks_.size(), true);
     facts.present = absl::MakeConstSpan(present.get(), tasks_.size());
-    const Doubles gram = weighting_ == nullptr ? Doubles() : Gram(B, ids, result.passes);
+    const Doubles gram = weighting_ == nullptr ? Doubles() : Gram(result.passes);
     facts.gram = gram;
-    if (weighting_ != nullptr) result.passes[0] = Combined(facts, result.passes);
-    dense_.rule->Apply(dense_.step, parameters_.data(), state_.data(),
-                       result.passes[0].gradients.data(), network_.parameter_count());
-    UpdateRows(B, ids, result.passes[0].dx);
+    if (weighting_ != nullptr) result.passes = {Combined(facts, result.passes)};
+    for (size_t o = 0; o < optimizers_.size(); ++o) {
+      Apply(static_cast<int>(o), result.passes[optimizers_[o].pass]);
+    }
     if (weighting_ != nullptr) {
-      const Doubles after = TaskLosses(run().losses);
+      const Doubles after = TaskLosses(SumLanes(RunLanes(data)).losses);
       facts.losses_after = after;
       weighting_->Observe(facts);
     }
-    ++dense_.step.step;
-    ++sparse_.step.step;
+    for (Optimizer& optimizer : optimizers_) ++optimizer.step.step;
     return losses;
   }
 
@@ -237,7 +282,76 @@ class Trainer {
   }
 
  private:
-  using Pass = ReferenceNetwork<double>::PassResult;
+  void MakeRows(const DataSchema& data, const std::map<std::string, Tensor>& init) {
+    const std::vector<uint64_t> ids = Elements<uint64_t>(init.at("row_ids"), "U64");
+    for (const EmbeddingFeature& feature : data.input.embeddings) {
+      const std::string tensor = feature.set.empty() ? "rows" : "rows/" + feature.set;
+      if (sets_.empty() || sets_.back().tensor != tensor) {
+        CHECK(init.count(tensor)) << "--init has no " << tensor;
+        RowSet& set = sets_.emplace_back(
+            RowSet{tensor, init.at(tensor).shape[1], feature.input_offset, {}, {}});
+        const Doubles rows = Elements<double>(init.at(tensor), "F64");
+        for (size_t i = 0; i < ids.size(); ++i) {
+          const auto begin = rows.begin() + i * set.dim;
+          set.rows[ids[i]].weights = Doubles(begin, begin + set.dim);
+        }
+      }
+      sets_.back().tables.push_back(feature.table);
+    }
+  }
+
+  // Each lane's contiguous rows, weighed by the whole step's sums.
+  std::vector<LaneResult> RunLanes(const StepData& data) const {
+    std::vector<Doubles> weights;
+    for (const LossHead& one : heads_) {
+      weights.push_back(RowWeights(one, data.B, data.labels, data.weights));
+    }
+    const Doubles x = Gather(data.B, data.ids, data.dense);
+    const int ids_a_row = std::accumulate(list_lengths_.begin(), list_lengths_.end(), 0);
+    const int size = (data.B + FLAGS_lanes - 1) / FLAGS_lanes;
+    std::vector<LaneResult> lanes;
+    for (int begin = 0; begin < data.B; begin += size) {
+      const int end = std::min(data.B, begin + size), rows = end - begin;
+      std::vector<Doubles> labels, loss_weights;
+      for (size_t h = 0; h < heads_.size(); ++h) {
+        const double* const own = data.labels + heads_[h].task * data.B;
+        labels.emplace_back(own + begin, own + end);
+        loss_weights.emplace_back(weights[h].begin() + begin, weights[h].begin() + end);
+      }
+      const Doubles input(x.begin() + int64_t{begin} * input_width_,
+                          x.begin() + int64_t{end} * input_width_);
+      auto run = network_.Run(rows, input, parameters_, labels, loss_weights);
+      LaneResult& lane = lanes.emplace_back();
+      lane.losses = std::move(run.losses);
+      for (auto& pass : run.passes) {
+        Gradients& gradients = lane.passes.emplace_back();
+        gradients.dense = std::move(pass.gradients);
+        gradients.rows = RowGradients(rows, data.ids + int64_t{begin} * ids_a_row, pass.dx);
+      }
+    }
+    return lanes;
+  }
+
+  // Optimizer o's rule along the gradients, on what it owns.
+  void Apply(int o, const Gradients& gradients) {
+    Optimizer& optimizer = optimizers_[o];
+    for (size_t v = 0; v < optimizer.views.size(); ++v) {
+      const ParameterView& view = optimizer.views[v];
+      optimizer.rule->Apply(optimizer.step, parameters_.data() + view.offset,
+                            optimizer.states[v].data(), gradients.dense.data() + view.offset,
+                            int64_t{view.rows} * view.columns);
+    }
+    for (size_t f = 0; f < gradients.rows.size(); ++f) {
+      RowSet& set = sets_[f / list_lengths_.size()];
+      if (optimizer.tables.count(set.tables[f % list_lengths_.size()]) == 0) continue;
+      for (const auto& [id, gradient] : gradients.rows[f]) {
+        Row& row = set.rows.at(id);
+        Doubles& state = row.states.try_emplace(o, optimizer.NewState(set.dim)).first->second;
+        optimizer.rule->Apply(optimizer.step, row.weights.data(), state.data(), gradient.data(),
+                              set.dim);
+      }
+    }
+  }
 
   Doubles TaskLosses(const Doubles& of_heads) const {
     Doubles losses(tasks_.size());
@@ -257,43 +371,63 @@ class Trainer {
     return reach_.TasksOfParameter(name).size() > 1;
   }
 
-  // [K, K]: inner products of the passes' gradients, each as one vector.
-  Doubles Gram(int B, const uint64_t* ids, const std::vector<Pass>& passes) const {
-    std::vector<Doubles> g(passes.size());
-    for (size_t k = 0; k < passes.size(); ++k) {
-      for (const ParameterView& view : network_.parameters()) {
-        if (!IsMeasured(view.name)) continue;
-        const auto begin = passes[k].gradients.begin() + view.offset;
-        g[k].insert(g[k].end(), begin, begin + int64_t{view.rows} * view.columns);
-      }
-      if (weighting_->needs() != WeightingNeeds::kSharedGram) continue;
-      for (const RowSet& set : sets_) {
-        for (const auto& [id, row] : RowGradients(set, B, ids, passes[k].dx)) {
-          g[k].insert(g[k].end(), row.begin(), row.end());
-        }
-      }
-    }
+  // [K, K]: inner products of the passes' gradients, those of rows shard by shard.
+  Doubles Gram(const std::vector<Gradients>& passes) const {
     Doubles gram;
-    for (const Doubles& a : g) {
-      for (const Doubles& b : g) {
-        gram.push_back(std::inner_product(a.begin(), a.end(), b.begin(), 0.0));
+    for (const Gradients& a : passes) {
+      for (const Gradients& b : passes) {
+        double sum = 0;
+        for (const ParameterView& view : network_.parameters()) {
+          if (!IsMeasured(view.name)) continue;
+          const auto begin = a.dense.begin() + view.offset;
+          sum += std::inner_product(begin, begin + int64_t{view.rows} * view.columns,
+                                    b.dense.begin() + view.offset, 0.0);
+        }
+        const bool has_rows = weighting_->needs() == WeightingNeeds::kSharedGram;
+        for (int shard = 0; shard < FLAGS_shards && has_rows; ++shard) {
+          sum += InnerProductOfRows(a, b, shard);
+        }
+        gram.push_back(sum);
       }
     }
     return gram;
   }
 
-  Pass Combined(const WeightingStep& facts, const std::vector<Pass>& passes) {
+  double InnerProductOfRows(const Gradients& a, const Gradients& b, int shard) const {
+    const int first = FirstPartition(shard, FLAGS_shards);
+    const int end = FirstPartition(shard + 1, FLAGS_shards);
+    double sum = 0;
+    for (size_t f = 0; f < a.rows.size(); ++f) {
+      for (const auto& [id, row] : a.rows[f]) {
+        if (PartitionOf(id) < first || PartitionOf(id) >= end) continue;
+        sum += std::inner_product(row.begin(), row.end(), b.rows[f].at(id).begin(), 0.0);
+      }
+    }
+    return sum;
+  }
+
+  Gradients Combined(const WeightingStep& facts, const std::vector<Gradients>& passes) {
     Doubles c(passes.size());
     weighting_->Weights(facts, absl::MakeSpan(c));
-    Pass sum = {Doubles(passes[0].gradients.size()), Doubles(passes[0].dx.size())};
+    Gradients sum;
     for (size_t k = 0; k < passes.size(); ++k) {
+      Gradients scaled = passes[k];
       for (const ParameterView& view : network_.parameters()) {
         const bool is_weighed = weighting_->weighs_losses() || IsMeasured(view.name);
         for (int64_t i = view.offset; i < view.offset + int64_t{view.rows} * view.columns; ++i) {
-          sum.gradients[i] += (is_weighed ? c[k] : 1) * passes[k].gradients[i];
+          scaled.dense[i] *= is_weighed ? c[k] : 1;
         }
       }
-      for (size_t i = 0; i < sum.dx.size(); ++i) sum.dx[i] += c[k] * passes[k].dx[i];
+      for (auto& feature : scaled.rows) {
+        for (auto& [id, row] : feature) {
+          for (double& value : row) value *= c[k];
+        }
+      }
+      if (k == 0) {
+        sum = std::move(scaled);
+      } else {
+        AddTo(scaled, &sum);
+      }
     }
     return sum;
   }
@@ -311,18 +445,19 @@ class Trainer {
     }
     Doubles w(B, one.head.weight / B);
     for (int b = 0; b < B && one.given >= 0; ++b) {
-      if (labels[one.given * B + b] == 0) w[b] = 0;
+      // Outside a task's sample space there are no labels.
+      const bool is_known = weights[one.given * B + b] != 0 && weights[one.task * B + b] != 0;
+      if (!is_known || labels[one.given * B + b] == 0) w[b] = 0;
     }
     return w;
   }
 
-  // Calls visit(example, first input column of the id's feature, id) for each id of the batch.
+  // Calls visit(example, feature, id) for each id of the batch.
   template <typename Visit>
-  void ForEachId(const RowSet& set, int B, const uint64_t* ids, Visit visit) const {
+  void ForEachId(int B, const uint64_t* ids, Visit visit) const {
     for (int b = 0; b < B; ++b) {
       for (size_t feature = 0; feature < list_lengths_.size(); ++feature) {
-        const int64_t column = set.first_column + feature * set.dim;
-        for (int i = 0; i < list_lengths_[feature]; ++i) visit(b, column, *ids++);
+        for (int i = 0; i < list_lengths_[feature]; ++i) visit(b, feature, *ids++);
       }
     }
   }
@@ -332,9 +467,10 @@ class Trainer {
     const int width = input_width_;
     Doubles x(int64_t{B} * width);
     for (const RowSet& set : sets_) {
-      ForEachId(set, B, ids, [&](int b, int64_t column, uint64_t id) {
+      ForEachId(B, ids, [&](int b, size_t feature, uint64_t id) {
         const Doubles& row = set.rows.at(id).weights;
-        for (int64_t d = 0; d < set.dim; ++d) x[int64_t{b} * width + column + d] += row[d];
+        double* const to = x.data() + int64_t{b} * width + set.first_column + feature * set.dim;
+        for (int64_t d = 0; d < set.dim; ++d) to[d] += row[d];
       });
     }
     // Behind the ordinary set.
@@ -347,25 +483,22 @@ class Trainer {
     return x;
   }
 
-  // By id: duplicate ids of a batch are summed.
-  std::map<uint64_t, Doubles> RowGradients(const RowSet& set, int B, const uint64_t* ids,
-                                           const Doubles& dx) const {
-    std::map<uint64_t, Doubles> gradients;
-    ForEachId(set, B, ids, [&](int b, int64_t column, uint64_t id) {
-      Doubles& sum = gradients.try_emplace(id, Doubles(set.dim)).first->second;
-      for (int64_t d = 0; d < set.dim; ++d) sum[d] += dx[int64_t{b} * input_width_ + column + d];
-    });
-    return gradients;
-  }
-
-  void UpdateRows(int B, const uint64_t* ids, const Doubles& dx) {
-    for (RowSet& set : sets_) {
-      for (const auto& [id, gradient] : RowGradients(set, B, ids, dx)) {
-        Row& row = set.rows.at(id);
-        sparse_.rule->Apply(sparse_.step, row.weights.data(), row.state.data(), gradient.data(),
-                            set.dim);
-      }
+  // [set * features + feature], by id: duplicate ids of a batch are summed.
+  std::vector<std::map<uint64_t, Doubles>> RowGradients(int B, const uint64_t* ids,
+                                                        const Doubles& dx) const {
+    const size_t features = list_lengths_.size();
+    std::vector<std::map<uint64_t, Doubles>> gradients(sets_.size() * features);
+    for (size_t s = 0; s < sets_.size(); ++s) {
+      const RowSet& set = sets_[s];
+      ForEachId(B, ids, [&](int b, size_t feature, uint64_t id) {
+        auto& of_feature = gradients[s * features + feature];
+        Doubles& sum = of_feature.try_emplace(id, Doubles(set.dim)).first->second;
+        const double* const from =
+            dx.data() + int64_t{b} * input_width_ + set.first_column + feature * set.dim;
+        for (int64_t d = 0; d < set.dim; ++d) sum[d] += from[d];
+      });
     }
+    return gradients;
   }
 
   // The network's labels and losses are in order of its heads, not of the configuration.
@@ -393,39 +526,25 @@ class Trainer {
   const std::string group_;
   const std::vector<int> list_lengths_;
   const int dense_columns_, input_width_;
-  Optimizer sparse_, dense_;
-  Doubles parameters_, state_;
+  std::vector<Optimizer> optimizers_;  // Those of rows alone before those of dense parameters.
+  Doubles parameters_;
   std::vector<RowSet> sets_;  // The ordinary one first.
 };
 
-// The configuration's features, embeddings of one dim; then each further embedding set's.
-ModelInput InputOf(const Config& config, int dim) {
-  ModelInput input;
-  const auto add = [&input](const std::string& set, const FeatureConfig& feature, int columns) {
-    const bool is_dense = feature.kind() == FeatureConfig::DENSE;
-    input.features.push_back({.set = set,
-                              .feature = feature.name(),
-                              .columns = {input.width, is_dense ? 1 : columns},
-                              .is_dense = is_dense});
-    input.width += is_dense ? 1 : columns;
-  };
-  for (const FeatureConfig& feature : config.dataset().feature()) add("", feature, dim);
-  const auto sets = EmbeddingSetsOf(config);
-  CHECK(sets.ok()) << sets.status();
-  for (const EmbeddingSet& set : *sets) {
-    for (const FeatureConfig& feature : config.dataset().feature()) {
-      if (feature.kind() == FeatureConfig::DENSE) continue;
-      add(set.name(), feature, set.has_dim() ? set.dim() : dim);
-    }
-  }
-  return input;
-}
-
-int Main() {
+// With the embedding sets that its model wants.
+Config ReadConfig() {
   absl::StatusOr<std::string> text = ReadFile(FLAGS_config);
   CHECK(text.ok()) << text.status();
   absl::StatusOr<Config> config = ParseConfig(*text, FLAGS_config);
   CHECK(config.ok()) << config.status();
+  const auto sets = EmbeddingSetsOf(*config);
+  CHECK(sets.ok()) << sets.status();
+  for (const EmbeddingSet& set : *sets) *config->mutable_model()->add_embedding_set() = set;
+  return *std::move(config);
+}
+
+int Main() {
+  const Config config = ReadConfig();
   std::vector<int> list_lengths;
   for (const auto part : absl::StrSplit(FLAGS_list_lengths, ',')) {
     int length = 0;
@@ -443,14 +562,21 @@ int Main() {
   const auto labels = Elements<double>(batches.at("labels"), "F64");
   const auto weights = Elements<double>(batches.at("weights"), "F64");
 
-  const ModelInput input = InputOf(*config, static_cast<int>(init.at("rows").shape[1]));
-  absl::StatusOr<Graph> graph = BuildModel(*config, input);
+  const absl::StatusOr<DataSchema> data = MakeDataSchema(config);
+  CHECK(data.ok()) << data.status();
+  absl::StatusOr<Graph> graph = BuildModel(config, ModelInputOf(data->input));
   CHECK(graph.ok()) << graph.status();
-  Trainer trainer(*config, *std::move(graph), input, list_lengths, static_cast<int>(N), init);
+  const absl::StatusOr<TrainingMethod> method = ResolveMethod(config, *data, *graph);
+  CHECK(method.ok()) << method.status();
+  Trainer trainer(config, *data, *method, *std::move(graph), list_lengths, static_cast<int>(N),
+                  init);
   Doubles losses;
   for (int s = 0; s < S; ++s) {
-    const Doubles step = trainer.Step(B, &ids[s * B * L], dense.data() + s * B * N,
-                                      &labels[s * T * B], &weights[s * T * B]);
+    const Doubles step = trainer.Step({.B = B,
+                                       .ids = &ids[s * B * L],
+                                       .dense = dense.data() + s * B * N,
+                                       .labels = &labels[s * T * B],
+                                       .weights = &weights[s * T * B]});
     losses.insert(losses.end(), step.begin(), step.end());
   }
   std::vector<Tensor> tensors = trainer.Tensors();

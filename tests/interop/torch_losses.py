@@ -17,7 +17,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-import safetensors_lite
 import torch_models
 
 WINDOW = 64  # Rows that a pairwise loss compares with each other: kPairRows in worker/graph/heads.h.
@@ -29,6 +28,12 @@ def focal(x, y, gamma=1.5, alpha=0.3):
     log_p_t = torch.where(y == 1, F.logsigmoid(x), F.logsigmoid(-x))
     alpha_t = torch.where(y == 1, torch.full_like(x, alpha), torch.full_like(x, 1 - alpha))
     return -alpha_t * (1 - p_t) ** gamma * log_p_t
+
+
+def half_deviance(x, y):
+    """PyTorch's loss of a count, above what it is where e^x = y."""
+    at_label = y - torch.special.xlogy(y, y)
+    return F.poisson_nll_loss(x, y, log_input=True, full=False, reduction="none") - at_label
 
 
 def pairwise(x, y, weights):
@@ -51,7 +56,7 @@ LOSSES = {
     "HUBER": ("huber_delta: 0.75", 1, lambda r, z: 2 * z,
               lambda x, y, w: F.huber_loss(x[:, 0], y, reduction="none", delta=0.75)),
     "POISSON": ("", 1, lambda r, z: r.poisson(np.exp(0.5 * z)).astype(float),
-                lambda x, y, w: F.poisson_nll_loss(x[:, 0], y, log_input=True, full=False, reduction="none")),
+                lambda x, y, w: half_deviance(x[:, 0], y)),
     "LOG_NORMAL": ("", 1, lambda r, z: np.exp(z), lambda x, y, w: (x[:, 0] - torch.log(y)) ** 2),
     "SOFTMAX": ("classes: 4", 4, lambda r, z: np.clip(np.floor(z + 2), 0, 3),
                 lambda x, y, w: F.cross_entropy(x, y.long(), reduction="none")),
@@ -114,30 +119,9 @@ def config_for(loss, rule):
 
 
 def check(arguments, work, loss, rule):
-    data = data_for(loss)
-    trainer = LossTrainer(loss, data)
+    trainer = LossTrainer(loss, data_for(loss))
     trainer.optimize_by(rule, parity.RULES[rule][2])
-    ids = np.arange(data.row_count, dtype=np.uint64)
-    safetensors_lite.write(work / "batches.safetensors", {
-        "ids": data.ids, "dense": data.dense, "labels": data.labels, "weights": data.weights})
-    safetensors_lite.write(work / "init.safetensors",
-                           {**trainer.tensors(), "row_ids": ids, "rows": trainer.row_values()})
-    (work / "config.textproto").write_text(config_for(loss, rule))
-    parity.run([arguments.reference, f"--config={work}/config.textproto", f"--init={work}/init.safetensors",
-                f"--batches={work}/batches.safetensors", f"--output={work}/final.safetensors",
-                "--list_lengths=" + ",".join(str(f[2]) for f in parity.FEATURES)])
-    losses = np.array([trainer.step(s) for s in range(parity.STEPS)])
-    final, wanted = safetensors_lite.read(work / "final.safetensors"), trainer.tensors()
-    if set(final) - {"rows", "row_ids", "losses"} != set(wanted):
-        raise RuntimeError(f"{loss}: parameters differ: {sorted(set(final) ^ set(wanted))}")
-    pairs = [(n, final[n], wanted[n]) for n in wanted]
-    pairs += [(f"row {i}", final["rows"][i], row) for i, row in enumerate(trainer.row_values())]
-    pairs.append(("losses", final["losses"], losses))
-    worst, where = max((parity.norm_relative(got, want), name) for name, got, want in pairs)
-    good = worst <= parity.DOUBLE_TOLERANCE
-    print(f"{loss:<12}{rule:<9}{worst:>10.1e} <= {parity.DOUBLE_TOLERANCE:.0e}  {'ok' if good else 'FAILED'}  ({where})",
-          flush=True)
-    return good
+    return parity.check_double(arguments.reference, work, f"{loss:<12}{rule}", trainer, config_for(loss, rule))
 
 
 def main():

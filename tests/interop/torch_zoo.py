@@ -1,7 +1,8 @@
 """More models in plain PyTorch, written from their papers, and what any model can be given: see torch_models.py.
 
 A function here reads, beside x, `network.sets`: {embedding set: [B, features * dim]}, `network.dense_columns` [B, N] and
-`network.fields` [per feature [B, dim]]; it may append to `network.extra` losses beside the tasks': functions of {task: label}.
+`network.fields` [per feature [B, dim]]; it may append to `network.extra` losses beside the tasks': functions of {task: label}
+and {task: weight}.
 """
 import torch
 import torch.nn.functional as F
@@ -39,7 +40,7 @@ def aitm(network, x, tasks):
         logits[t] = network.tower(t, z)
         if before is not None:
             excess = torch.sigmoid(logits[t]) - torch.sigmoid(before)
-            network.extra.append(lambda labels, excess=excess: ALPHA * torch.clamp(excess, min=0).mean())
+            network.extra.append(lambda labels, weights, excess=excess: ALPHA * torch.clamp(excess, min=0).mean())
         before = logits[t]
     return logits
 
@@ -75,9 +76,10 @@ def escm2(network, x, tasks, doubly_robust=False):
         name = f"{conversion}/imputation"
         imputed = network.dense(f"{name}/out", network.mlp(name, hidden[conversion], TOWER), 1).squeeze(1)
 
-    def loss(labels):
+    def loss(labels, weights):
         e = F.binary_cross_entropy_with_logits(cvr, labels[conversion], reduction="none")
-        clicked = (labels[click] != 0).to(e.dtype)
+        # A row outside a task's sample space has no labels.
+        clicked = ((labels[click] != 0) & (weights[click] != 0) & (weights[conversion] != 0)).to(e.dtype)
         if not doubly_robust:
             return COUNTERFACTUAL * (clicked * e / p).mean()
         delta = e - imputed
@@ -118,7 +120,7 @@ def dselect_k(network, x, tasks):
         r = torch.stack([torch.stack([s[:, :, j] if i >> j & 1 else 1 - s[:, :, j] for j in range(bits)], dim=0).prod(dim=0)
                          for i in range(SELECT_EXPERTS)], dim=2)  # [B, k, n]
         log_r = torch.log(torch.clamp(r, min=1e-12))
-        network.extra.append(lambda labels, r=r, log_r=log_r: ENTROPY * -(r * log_r).sum(dim=(1, 2)).mean())
+        network.extra.append(lambda labels, weights, r=r, log_r=log_r: ENTROPY * -(r * log_r).sum(dim=(1, 2)).mean())
         q = (alpha.unsqueeze(2) * r).sum(dim=1)
         logits[t] = network.tower(t, (q.unsqueeze(2) * torch.stack(experts, dim=1)).sum(dim=1))
     return logits
