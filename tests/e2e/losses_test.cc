@@ -1,12 +1,15 @@
 // A whole run of the worker with a task of every loss: what is learned, reported, fused, listed.
+#include <algorithm>
 #include <cmath>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <sstream>
 #include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/process.h"
@@ -154,6 +157,26 @@ TEST_F(Losses, PredictionsAreInLabelUnitsWithAColumnAClass) {
                                           "amount,grade/0,grade/1,grade/2\n"));
 }
 
+TEST_F(Losses, LabelsStandBesideThePredictionsWhenAskedFor) {
+  ASSERT_EQ(trained_->exit_code, 0) << trained_->output;
+  const std::string path = folder_->File("labels.csv");
+  const Finished predicted = RunProcess(
+      {Binary("worker"), "--mode=predict", Best(), "--labels", "--output=" + path}, kLimitSeconds);
+  ASSERT_EQ(predicted.exit_code, 0) << predicted.output;
+  std::ifstream csv(path);
+  std::string header, row;
+  std::getline(csv, header);
+  EXPECT_THAT(header, HasSubstr("grade/2,label/bce,label/sampled,"));
+  std::getline(csv, row);
+  // As the data set has them: of the first test row, a task's 0 or 1.
+  const std::vector<std::string> names = absl::StrSplit(header, ','),
+                                 values = absl::StrSplit(row, ',');
+  ASSERT_EQ(names.size(), values.size());
+  const size_t at = std::find(names.begin(), names.end(), "label/bce") - names.begin();
+  const std::vector<std::string> first = absl::StrSplit(Rows(10000, 1), ',');
+  EXPECT_EQ(values[at], first[3]) << "click";
+}
+
 TEST_F(Losses, OutputsAreFused) {
   ASSERT_EQ(trained_->exit_code, 0) << trained_->output;
   for (const char* metric : {"auc", "gauc", "ndcg@5"}) {
@@ -170,6 +193,31 @@ TEST_F(Losses, OutputsAreFused) {
       RunProcess({Binary("worker"), "--mode=fuse", Best(), "--fuse=bec:1,sampled:1"}, 10);
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_THAT(refused.output, HasSubstr("bce"));
+}
+
+// What all ranks see alike is said once, and the job ends in order.
+TEST_F(Losses, AFusionThatCannotBeIsRefusedOnceByTwoRanks) {
+  ASSERT_EQ(trained_->exit_code, 0) << trained_->output;
+  std::string only_test(kDataset);
+  only_test.replace(only_test.find("split: VALID"), 12, "split: TRAIN");
+  WriteTestFile(folder_->File("only_test.textproto"), only_test);
+  const std::string no_valid = "--dataset=" + folder_->File("only_test.textproto");
+  struct Case {
+    std::string says;
+    Arguments flags;
+  };
+  for (const Case& wrong : {Case{"bce", {"--fuse=bec:1,sampled:1"}},
+                            Case{"valid", {"--fuse=bce:1,sampled:1", no_valid}}}) {
+    const Finished refused = RunProcess(
+        Mpirun(2, Joined({Binary("worker"), "--mode=fuse", Best()}, wrong.flags)), kLimitSeconds);
+    EXPECT_EQ(refused.exit_code, 2) << refused.output;
+    EXPECT_THAT(refused.output, HasSubstr(wrong.says));
+    const size_t first = refused.output.find("worker: ");
+    EXPECT_NE(first, std::string::npos) << refused.output;
+    EXPECT_EQ(refused.output.find("worker: ", first + 1), std::string::npos) << refused.output;
+    EXPECT_EQ(refused.output.find("MPI_ABORT"), std::string::npos) << refused.output;
+    EXPECT_LT(refused.seconds, 10);
+  }
 }
 
 TEST_F(Losses, AnEventFileIsThere) {
