@@ -152,11 +152,13 @@ void AddTo(const Gradients& more, Gradients* sum) {
 // What one lane computes.
 struct LaneResult {
   Doubles losses;                 // [head with loss]
+  Doubles statistics;             // Packed as the parameters; times the lane's rows.
   std::vector<Gradients> passes;  // [pass]
 };
 
 void AddTo(const LaneResult& more, LaneResult* sum) {
   for (size_t h = 0; h < more.losses.size(); ++h) sum->losses[h] += more.losses[h];
+  for (size_t i = 0; i < more.statistics.size(); ++i) sum->statistics[i] += more.statistics[i];
   for (size_t p = 0; p < more.passes.size(); ++p) AddTo(more.passes[p], &sum->passes[p]);
 }
 
@@ -219,6 +221,7 @@ class Trainer {
         network_(std::move(graph), PassesOf(config, method)),
         weighting_(WeightingOf(config, method)),
         group_(config.train().weighting().group()),
+        momentum_(config.model().batch_norm().momentum()),
         list_lengths_(std::move(list_lengths)),
         dense_columns_(dense_columns),
         input_width_(data.input.width) {
@@ -256,6 +259,7 @@ class Trainer {
       facts.losses_after = after;
       weighting_->Observe(facts);
     }
+    MoveStatistics(data.B, result.statistics);
     for (Optimizer& optimizer : optimizers_) ++optimizer.step.step;
     return losses;
   }
@@ -320,8 +324,10 @@ class Trainer {
       }
       const Doubles input(x.begin() + int64_t{begin} * input_width_,
                           x.begin() + int64_t{end} * input_width_);
-      auto run = network_.Run(rows, input, parameters_, labels, loss_weights);
+      auto run = network_.Run(rows, input, parameters_, labels, loss_weights, {.training = true});
       LaneResult& lane = lanes.emplace_back();
+      lane.statistics = std::move(run.statistics);
+      for (double& value : lane.statistics) value *= rows;
       lane.losses = std::move(run.losses);
       for (auto& pass : run.passes) {
         Gradients& gradients = lane.passes.emplace_back();
@@ -330,6 +336,16 @@ class Trainer {
       }
     }
     return lanes;
+  }
+
+  // Running statistics of BatchNorms; sums over B rows.
+  void MoveStatistics(int B, const Doubles& sums) {
+    for (const ParameterView& view : network_.parameters()) {
+      for (int i = 0; i < view.columns && view.is_statistic; ++i) {
+        double& running = parameters_[view.offset + i];
+        running += momentum_ * (sums[view.offset + i] / B - running);
+      }
+    }
   }
 
   // Optimizer o's rule along the gradients, on what it owns.
@@ -524,6 +540,7 @@ class Trainer {
   const ReferenceNetwork<double> network_;
   const std::unique_ptr<Weighting> weighting_;  // Null: none.
   const std::string group_;
+  const double momentum_;  // Of BatchNorms' running statistics.
   const std::vector<int> list_lengths_;
   const int dense_columns_, input_width_;
   std::vector<Optimizer> optimizers_;  // Those of rows alone before those of dense parameters.

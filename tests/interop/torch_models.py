@@ -29,6 +29,8 @@ class Network:
 
     def __init__(self, dtype, seed):
         self.parameters = {}
+        self.statistics = {}  # Running means and variances, which have no gradient.
+        self.training = True
         self.dtype = dtype
         self.generator = torch.Generator().manual_seed(seed)
         self.sets, self.dense_columns, self.fields = {}, None, []  # Of the batch; torch_zoo.py.
@@ -41,6 +43,11 @@ class Network:
             value = (torch.rand(rows, columns, generator=self.generator, dtype=torch.float32) * 2 - 1) * scale
             self.parameters[name] = value.to(self.dtype).requires_grad_()
         return self.parameters[name]
+
+    def statistic(self, name, columns, value):
+        if name not in self.statistics:
+            self.statistics[name] = torch.full((1, columns), value, dtype=self.dtype)
+        return self.statistics[name]
 
     def dense(self, name, x, width, relu=False, bias=True):
         y = x @ self.parameter(name + "/w", x.shape[1], width)

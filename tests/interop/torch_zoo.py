@@ -12,6 +12,7 @@ from torch_models import BOTTOM, EXPERT, EXPERTS, TOWER
 
 ALPHA, GAMMA, ENTROPY, SELECTORS, FLOOR = 0.6, 1.5, 0.01, 2, 0.3
 COUNTERFACTUAL, GLOBAL = 0.7, 0.4
+MOMENTUM, EPSILON = 0.3, 1e-3
 STEM_LEVEL = (2, 1)
 SELECT_EXPERTS = 4
 RESIDUAL = [9, 9]
@@ -142,6 +143,22 @@ def normalized(network, x, tasks):
     return {t: network.dense(f"{t}/tower/out", mlp(f"{t}/tower", trunk, TOWER), 1) for t in tasks}
 
 
+def batch_normalized(network, x, tasks):
+    """Shared-Bottom whose layers are y = ReLU(BatchNorm1d(x w)): Ioffe and Szegedy, ICML 2015."""
+    def mlp(name, x, widths):
+        for i, width in enumerate(widths):
+            norm = f"{name}/layer{i}/norm"
+            y = network.dense(f"{name}/layer{i}", x, width, bias=False)
+            mean, variance = network.statistic(norm + "/running_mean", width, 0.0), network.statistic(norm + "/running_variance", width, 1.0)
+            x = torch.relu(F.batch_norm(y, mean[0], variance[0], network.parameter(norm + "/gain", 1, width)[0],
+                                        network.parameter(norm + "/b", 1, width)[0], training=network.training,
+                                        momentum=MOMENTUM, eps=EPSILON))
+        return x
+
+    trunk = mlp("bottom", x, BOTTOM)
+    return {t: network.dense(f"{t}/tower/out", mlp(f"{t}/tower", trunk, TOWER), 1) for t in tasks}
+
+
 def crossed(network, x, tasks):
     """Shared-Bottom with GELU behind two cross layers of DCN-v2 (Wang et al., WWW 2021, eq. (1))."""
     y = x
@@ -184,6 +201,8 @@ ZOO = {
                   parameters(selectors=SELECTORS, gamma=GAMMA, entropy_weight=ENTROPY)),
     "normalized": (normalized, "shared_bottom",
                    f"bottom: {RESIDUAL} tower: {TOWER} normalization: LAYER activation: PRELU residual: true"),
+    "batch_normalized": (batch_normalized, "shared_bottom", BOTTOM_TOWER + "normalization: BATCH "
+                         f"batch_norm {{ momentum: {MOMENTUM} epsilon: {EPSILON} }}"),
     "crossed": (crossed, "shared_bottom", BOTTOM_TOWER + "activation: GELU interaction { kind: DCN_V2 layers: 2 }"),
     "factorized": (factorized, "single", BOTTOM_TOWER + 'interaction { kind: FM } '
                    'reads { match: "b/bottom" feature: "user" feature: "tags" feature: "d1" } '

@@ -23,6 +23,10 @@ struct ForSlots {
   void operator()(const HeadOp& op) const { All(op.x, op.y, op.dx, op.dy); }
   void operator()(const SeedOp& op) const { All(op.seed, op.dx); }
   void operator()(const DropoutOp& op) const { All(op.m); }
+  void operator()(const BatchSumsOp& op) const { All(op.x); }
+  void operator()(const BatchNormOp& op) const { All(op.x, op.y); }
+  void operator()(const BatchGradientSumsOp& op) const { All(op.x, op.dy); }
+  void operator()(const BatchNormGradientOp& op) const { All(op.x, op.dy, op.dx); }
   void operator()(const ZeroOp& op) const { All(op.x); }
   void operator()(const RowOp& op) const { All(op.x, op.x2, op.y, op.dy, op.out); }
   void operator()(const MixtureOp& op) const {

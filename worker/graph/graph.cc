@@ -164,6 +164,18 @@ Value Graph::LayerNorm(Value x, std::vector<std::string> names) {
                   .block_names = std::move(names)});
 }
 
+Value Graph::BatchNorm(Value x, std::vector<std::string> names, const BatchNormConfig& config) {
+  CHECK(!names.empty());
+  CHECK_EQ(width(x) % names.size(), 0u) << names[0];
+  CHECK(config.epsilon() > 0 && config.momentum() > 0 && config.momentum() <= 1) << names[0];
+  ClaimNames(names);
+  return AddNode({.kind = NodeKind::kBatchNorm,
+                  .width = width(x),
+                  .inputs = {x},
+                  .block_names = std::move(names),
+                  .batch_norm = config});
+}
+
 Value Graph::Selector(Value x, int count, double gamma) {
   CHECK_GT(count, 0);
   CHECK_EQ(width(x) % count, 0);
@@ -233,6 +245,11 @@ Value Graph::AddLayers(Node node, Value x, int block_width, Activation activatio
   return Activate(y, PRELU, std::move(names));
 }
 
+Value Graph::Normalize(Value x, const std::vector<std::string>& names, const LayerStyle& style) {
+  if (style.normalization == ModelConfig::BATCH) return BatchNorm(x, names, style.batch_norm);
+  return LayerNorm(x, names);
+}
+
 Value Graph::AddHidden(NodeKind kind, std::vector<std::string> names, Value x, int block_width,
                        const LayerStyle& style) {
   const auto named = [&](const char* what) {
@@ -241,10 +258,13 @@ Value Graph::AddHidden(NodeKind kind, std::vector<std::string> names, Value x, i
     return all;
   };
   const bool is_normalized = style.normalization != ModelConfig::NONE;
-  Value y = AddLayers({.kind = kind, .block_names = names, .bias = true}, x, block_width,
+  // BatchNorm takes a bias away again (Ioffe and Szegedy, section 3.2), and leaves it rounding
+  // errors for a gradient.
+  const bool bias = style.normalization != ModelConfig::BATCH;
+  Value y = AddLayers({.kind = kind, .block_names = names, .bias = bias}, x, block_width,
                       is_normalized ? IDENTITY : style.activation);
   if (is_normalized) {
-    y = LayerNorm(y, named("/norm"));
+    y = Normalize(y, named("/norm"), style);
     y = Activate(y, style.activation,
                  style.activation == PRELU ? named("/act") : std::vector<std::string>());
   }

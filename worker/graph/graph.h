@@ -78,10 +78,11 @@ enum class NodeKind {
   kSumColumns,    // Sums over groups of neighbouring columns.
   kActivation,    // Where no layer applies it in place: GELU and PReLU need their input again.
   kLayerNorm,
-  kSelector,  // DSelect-k's smooth choice of one of n by log2 n bits.
-  kDropout,   // The input while not training (dropout.h).
+  kBatchNorm,  // By the lane's rows while training, by running statistics otherwise (batch_norm.h).
+  kSelector,   // DSelect-k's smooth choice of one of n by log2 n bits.
+  kDropout,    // The input while not training (dropout.h).
 };
-inline constexpr int kNodeKinds = 15;
+inline constexpr int kNodeKinds = 16;
 
 // Columns [begin, begin + count) of a value.
 struct ColumnRange {
@@ -89,12 +90,13 @@ struct ColumnRange {
   int count = 0;
 };
 
-// What a hidden layer is besides its product: y = dropout(act(norm(x w + b))), and with `residual`
-// y + x where both are of one width.
+// What a hidden layer is besides its product: y = dropout(act(norm(x w + b))), without b before a
+// BatchNorm, and with `residual` y + x where both are of one width.
 struct LayerStyle {
   LayerStyle(Activation activation) : activation(activation) {}  // NOLINT: a layer's one must.
   Activation activation;
   ModelConfig::Normalization normalization = ModelConfig::NONE;
+  BatchNormConfig batch_norm = {};  // Of BATCH.
   double dropout = 0;
   bool residual = false;
 };
@@ -154,6 +156,12 @@ class Graph {
   // x and parameters "NAME/gain" and "NAME/b" [1, part]. Ba, Kiros and Hinton, "Layer
   // Normalization", 2016, eq. (4).
   Value LayerNorm(Value x, std::vector<std::string> names);
+  // (x - mean) / sqrt(variance + epsilon) gain + b, each column by itself. While training, mean and
+  // (biased) variance are those of the lane's rows, or with config.sync of the global batch's;
+  // otherwise running ones. A name has equal parts of x and parameters "NAME/gain", "NAME/b",
+  // "NAME/running_mean" and "NAME/running_variance" [1, part], of which the last two have no
+  // gradient (batch_norm.h).
+  Value BatchNorm(Value x, std::vector<std::string> names, const BatchNormConfig& config);
   // For each of `count` equal parts z [m] of x: r(z) [2^m], one-hot in the limit. Bit j of i
   // chooses S(z_j) or 1 - S(z_j), S the smooth step of width gamma. Hazimeh et al., "DSelect-k:
   // Differentiable Selection in the Mixture of Experts", NeurIPS 2021, eq. (3) and section 3.1.
@@ -197,7 +205,8 @@ class Graph {
     int width = 0;                   // Of the output.
     std::vector<Value> inputs = {};  // kMixture: {gate, group, group, ...}.
     // Of kinds with parameters: a layer's are "NAME/w" [in, width / blocks] and, with a bias,
-    // "NAME/b"; PReLU's "NAME/slope"; LayerNorm's "NAME/gain" and "NAME/b".
+    // "NAME/b"; PReLU's "NAME/slope"; LayerNorm's "NAME/gain" and "NAME/b", and BatchNorm's
+    // beside these "NAME/running_mean" and "NAME/running_variance".
     std::vector<std::string> block_names = {};
     Activation activation = IDENTITY;      // kDense, kBlockDense, kActivation
     bool bias = false;                     // kDense, kBlockDense
@@ -208,6 +217,7 @@ class Graph {
     double gamma = 0;                      // kSelector
     double rate = 0;                       // kDropout
     std::vector<std::string> draws = {};   // kDropout: the names of equal parts.
+    BatchNormConfig batch_norm = {};       // kBatchNorm
 
     int blocks() const { return static_cast<int>(block_names.size()); }
     int block_width() const { return width / blocks(); }
@@ -220,6 +230,7 @@ class Graph {
  private:
   Value AddNode(Node node);
   Value AddLayers(Node node, Value x, int block_width, Activation activation);
+  Value Normalize(Value x, const std::vector<std::string>& names, const LayerStyle& style);
   Value AddHidden(NodeKind kind, std::vector<std::string> names, Value x, int block_width,
                   const LayerStyle& style);
   void ClaimNames(absl::Span<const std::string> names);

@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "proto/config.pb.h"
+#include "worker/graph/batch_norm.h"
 
 namespace pagoda {
 
@@ -65,6 +66,27 @@ struct NormalizeGradient {
 };
 void NormalizeRowsGradient(int rows, int n, Columns x, const float* gain, Columns dy,
                            const NormalizeGradient& out);
+// batch_norm_kernels.cc: BatchNorm (batch_norm.h), column by column.
+
+// sums [2 n] += sum x, sum x^2 of the rows of x [T, n].
+void AddMoments(int rows, int n, Columns x, double* sums);
+// y [T, n] <- (x - mean) scale gain + b; of, gain, b [n].
+void NormalizeColumns(int rows, int n, Columns x, const Normalizer* of, const float* gain,
+                      const float* b, Columns y);
+// sums [2 n] += sum dy, sum dy xhat.
+void AddGradientMoments(int rows, int n, Columns x, const Normalizer* of, Columns dy, double* sums);
+struct NormalizedColumns {
+  int rows;         // Those that exist.
+  int padded_rows;  // T
+  int width;
+  const Normalizer* normalizers;  // [n]
+  const float* gain;              // [n]
+  double lane_rows;               // m
+  const double* lane_sums;        // [2 n]: sum dy, sum dy xhat; null: constants normalise.
+};
+// dx [T, n] (+)= ...; rows of padding get no gradient.
+void NormalizeColumnsGradient(const NormalizedColumns& of, Columns x, Columns dy, Columns dx,
+                              bool accumulate);
 // x [T, m] -> y [T, 2^m].
 void SelectRows(int rows, int m, float gamma, Columns x, Columns y);
 void SelectRowsGradient(int rows, int m, float gamma, Columns x, Columns dy, Columns dx,

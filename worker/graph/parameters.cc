@@ -1,19 +1,29 @@
 #include <algorithm>
 
+#include "worker/graph/batch_norm.h"
 #include "worker/graph/plan.h"
 
 namespace pagoda {
 namespace {
 
-// PReLU's slope, or LayerNorm's gain and bias.
+// PReLU's slope, or a norm's gain and bias, and of BatchNorm its running statistics.
 void ListVectors(int n, const Graph::Node& node, std::vector<ParameterOfNode>* list) {
-  const bool is_norm = node.kind == NodeKind::kLayerNorm;
+  const bool is_norm = node.kind != NodeKind::kActivation;
   const int d = is_norm ? node.block_width() : 1;
   for (int i = 0; i < node.blocks(); ++i) {
     const std::string& name = node.block_names[i];
     list->push_back({{name + (is_norm ? "/gain" : "/slope"), 1, d, 0, d}, n, i, /*is_bias=*/false});
     if (is_norm) list->push_back({{name + "/b", 1, d, 0, d}, n, i, /*is_bias=*/true});
+    if (node.kind != NodeKind::kBatchNorm) continue;
+    for (const char* statistic : {kRunningMean, kRunningVariance}) {
+      list->push_back({{name + statistic, 1, d, 0, d, /*is_statistic=*/true}, n, i, false});
+    }
   }
+}
+
+bool HasVectors(NodeKind kind) {
+  return kind == NodeKind::kActivation || kind == NodeKind::kLayerNorm ||
+         kind == NodeKind::kBatchNorm;
 }
 
 }  // namespace
@@ -23,7 +33,7 @@ std::vector<ParameterOfNode> ListParameters(const Graph& graph) {
   for (int n = 0; n < static_cast<int>(graph.nodes().size()); ++n) {
     const Graph::Node& node = graph.nodes()[n];
     if (node.block_names.empty()) continue;
-    if (node.kind == NodeKind::kActivation || node.kind == NodeKind::kLayerNorm) {
+    if (HasVectors(node.kind)) {
       ListVectors(n, node, &list);
       continue;
     }

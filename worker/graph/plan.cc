@@ -80,6 +80,7 @@ Planner::Pass Planner::MakePass(const PassSpec& spec) const {
     pass.owns_b[n].assign(nodes_[n].blocks(), false);
   }
   for (const ParameterOfNode& parameter : ListParameters(graph_)) {
+    if (parameter.view.is_statistic) continue;
     if (spec.owns && !spec.owns(parameter.view.name)) continue;
     auto& owns = parameter.is_bias ? pass.owns_b : pass.owns_w;
     owns[parameter.node][parameter.block] = true;
@@ -214,7 +215,8 @@ void Planner::PlaceParameters() {
   }
   for (size_t n = 0; n < nodes_.size(); ++n) {
     const Graph::Node& node = nodes_[n];
-    if (node.kind == NodeKind::kActivation || node.kind == NodeKind::kLayerNorm) {
+    if (node.kind == NodeKind::kActivation || node.kind == NodeKind::kLayerNorm ||
+        node.kind == NodeKind::kBatchNorm) {
       PlaceRowParameters(static_cast<int>(n));
     }
     if (node.kind != NodeKind::kBlockDense) continue;
@@ -231,20 +233,25 @@ void Planner::PlaceParameters() {
       biases_[n].push_back(bias + i * node.block_width());
     }
   }
+  PlaceBatchNorms();
   ListViews();
 }
 
 void Planner::ListViews() {
   for (ParameterOfNode& parameter : ListParameters(graph_)) {
     ParameterView& view = parameter.view;
-    if (parameter.is_bias) {
+    if (view.is_statistic) {
+      const BatchNormLayer& layer =
+          plan_.batch_norms[first_batch_norm_[parameter.node] + parameter.block];
+      view.offset = view.name == layer.name + kRunningMean ? layer.mean : layer.variance;
+    } else if (parameter.is_bias) {
       view.offset = biases_[parameter.node][parameter.block];
     } else {
       const WeightSlot& w = weights_[parameter.node][parameter.block];
       view.offset = w.offset;
       view.stride = w.stride;
     }
-    if (!parameter.is_bias && IsComputed(parameter.node)) {
+    if (!parameter.is_bias && !view.is_statistic && IsComputed(parameter.node)) {
       plan_.multiply_adds_per_row += int64_t{view.rows} * view.columns;
     }
     plan_.parameters.push_back(std::move(view));
@@ -256,6 +263,7 @@ std::vector<FlatRange> Planner::FindZeroGradients(const Pass& pass) const {
   std::vector<bool> is_written(plan_.parameter_count, false);
   for (const ParameterOfNode& parameter : ListParameters(graph_)) {
     const int n = parameter.node, block = parameter.block;
+    if (parameter.view.is_statistic) continue;
     if (!pass.wants[n] || !(parameter.is_bias ? pass.owns_b : pass.owns_w)[n][block]) continue;
     const int64_t begin = parameter.is_bias ? biases_[n][block] : weights_[n][block].offset;
     const int64_t stride = parameter.is_bias ? 0 : weights_[n][block].stride;
@@ -280,7 +288,8 @@ void Planner::FinishPass(Pass* pass) {
   if (pass->spec->input_gradient && !pass->written[0]) {
     pass->ops.push_back(ZeroOp{pass->gradients[0], nodes_[0].width});
   }
-  plan_.passes.push_back({std::move(pass->ops), FindZeroGradients(*pass)});
+  pass->stages.push_back({static_cast<int>(pass->ops.size()), 0});
+  plan_.passes.push_back({std::move(pass->ops), std::move(pass->stages), FindZeroGradients(*pass)});
 }
 
 void Planner::PlanSeeds(Pass* pass) const {

@@ -2,6 +2,10 @@
 // for each backward pass, and where every buffer and every parameter lies. No oneDNN and no
 // arithmetic here. planner.h makes it.
 //
+// Stages: a node that reads a BatchNorm's output comes a stage after it, so layers side by side
+// need one border; forward, a layer's sums are in the stage of its input. Backward likewise, by how
+// many layers lie between a node and the losses.
+//
 // Letters: T rows of a tile; a buffer is [T, ld]; `in`, `out` are the columns on the two sides of a
 // layer.
 //
@@ -139,8 +143,38 @@ struct ZeroOp {
   int width;
 };
 
+// Of Plan::batch_norms; x, y, dy, dx [T, d].
+
+// own += sum x, sum x^2, where the stage before the layer ends.
+struct BatchSumsOp {
+  int layer;
+  Slot x;
+};
+
+// y = xhat gain + b
+struct BatchNormOp {
+  int layer;
+  Slot x, y;
+};
+
+// own += sum dy, sum dy xhat, which are db and dgain.
+struct BatchGradientSumsOp {
+  int layer;
+  int sums;  // Where they stand in the stage's sums.
+  Slot x, dy;
+  bool wants_dgain, wants_db;
+};
+
+struct BatchNormGradientOp {
+  int layer;
+  int sums;  // In those of the stage before.
+  Slot x, dy, dx;
+  bool accumulate;
+};
+
 using Op = std::variant<ProductOp, ActivationOp, ActivationGradientOp, SoftmaxOp, SoftmaxGradientOp,
-                        MixtureOp, MixtureGradientOp, RowOp, HeadOp, SeedOp, ZeroOp, DropoutOp>;
+                        MixtureOp, MixtureGradientOp, RowOp, HeadOp, SeedOp, ZeroOp, DropoutOp,
+                        BatchSumsOp, BatchNormOp, BatchGradientSumsOp, BatchNormGradientOp>;
 
 // [offset, offset + count) of the flat array.
 struct FlatRange {
@@ -148,9 +182,16 @@ struct FlatRange {
   int64_t count;
 };
 
+// The end of a stage's operations in its list, and what it leaves.
+struct StageEnd {
+  int end;
+  int sums;
+};
+
 // One backward pass.
 struct PassPlan {
   std::vector<Op> ops;
+  std::vector<StageEnd> stages;  // At least one.
   // What no operation writes: gaps, and parameters that no loss of the pass reaches or that it does
   // not own.
   std::vector<FlatRange> zero_gradients;
@@ -164,8 +205,10 @@ struct Plan {
   std::vector<ArenaBuffer> buffers;
   int64_t arena_floats_per_row = 0;
   std::vector<std::string> draws;  // Names of parts of kDropout nodes.
+  std::vector<BatchNormLayer> batch_norms;
   std::vector<Op> forward;
-  std::vector<PassPlan> passes;  // At least one.
+  std::vector<StageEnd> forward_stages;  // At least one.
+  std::vector<PassPlan> passes;          // At least one.
 };
 
 struct PlanOptions {
@@ -180,7 +223,7 @@ struct ParameterOfNode {
   ParameterView view;
   int node;
   int block;
-  bool is_bias;
+  bool is_bias;  // A bias, or b. Neither that nor a weight: view.is_statistic.
 };
 std::vector<ParameterOfNode> ListParameters(const Graph& graph);
 

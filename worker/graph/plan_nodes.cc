@@ -1,6 +1,7 @@
 // The operations of each node kind, forward and backward. A backward function is called for nodes
 // whose gradient its pass wants, and only then; pass->gradients of an input that the pass does not
 // want is a slot without a buffer.
+#include <algorithm>
 #include <cstddef>
 #include <utility>
 
@@ -18,40 +19,57 @@ bool NeedsActivationOp(Activation activation) {
 // ------------------------------------------------------------------------------------ forward
 
 void Planner::PlanForward() {
-  for (int n = 1; n < static_cast<int>(nodes_.size()); ++n) {
-    if (!IsComputed(n)) continue;
-    const Graph::Node& node = nodes_[n];
-    const Slot x = values_[node.inputs[0].node];
-    switch (node.kind) {
-      case NodeKind::kInput:
-      case NodeKind::kStopGradient:  // Its value is its input's.
-        break;
-      case NodeKind::kDense:
-        if (groups_[group_of_node_[n]].first_node == n) ForwardGroup(groups_[group_of_node_[n]]);
-        break;
-      case NodeKind::kBlockDense:
-        ForwardBlocks(n);
-        break;
-      case NodeKind::kSoftmax:
-        plan_.forward.push_back(SoftmaxOp{x, values_[n], node.width});
-        break;
-      case NodeKind::kMixture:
-        plan_.forward.push_back(MixtureOp{x, values_[n], ExpertsOf(n, values_), node.width});
-        break;
-      case NodeKind::kColumns:
-      case NodeKind::kConcat:
-      case NodeKind::kAdd:
-      case NodeKind::kMultiply:
-      case NodeKind::kSumColumns:
-      case NodeKind::kActivation:
-      case NodeKind::kLayerNorm:
-      case NodeKind::kSelector:
-        ForwardRows(n);
-        break;
-      case NodeKind::kDropout:
-        ForwardDropout(n);
-        break;
+  const std::vector<int> stage_of = ForwardStages();
+  const int last = *std::max_element(stage_of.begin(), stage_of.end());
+  for (int stage = 0; stage <= last; ++stage) {
+    if (stage > 0) {
+      plan_.forward_stages.push_back({static_cast<int>(plan_.forward.size()), forward_sums_});
     }
+    forward_sums_ = 1;  // The number of rows.
+    for (int n = 1; n < static_cast<int>(nodes_.size()); ++n) {
+      if (!IsComputed(n)) continue;
+      if (stage_of[n] == stage) ForwardNode(n);
+      const bool is_next = nodes_[n].kind == NodeKind::kBatchNorm && stage_of[n] == stage + 1;
+      if (is_next) ForwardBatchSums(n);
+    }
+  }
+}
+
+void Planner::ForwardNode(int n) {
+  const Graph::Node& node = nodes_[n];
+  const Slot x = values_[node.inputs[0].node];
+  switch (node.kind) {
+    case NodeKind::kInput:
+    case NodeKind::kStopGradient:  // Its value is its input's.
+      break;
+    case NodeKind::kDense:
+      if (groups_[group_of_node_[n]].first_node == n) ForwardGroup(groups_[group_of_node_[n]]);
+      break;
+    case NodeKind::kBlockDense:
+      ForwardBlocks(n);
+      break;
+    case NodeKind::kSoftmax:
+      plan_.forward.push_back(SoftmaxOp{x, values_[n], node.width});
+      break;
+    case NodeKind::kMixture:
+      plan_.forward.push_back(MixtureOp{x, values_[n], ExpertsOf(n, values_), node.width});
+      break;
+    case NodeKind::kColumns:
+    case NodeKind::kConcat:
+    case NodeKind::kAdd:
+    case NodeKind::kMultiply:
+    case NodeKind::kSumColumns:
+    case NodeKind::kActivation:
+    case NodeKind::kLayerNorm:
+    case NodeKind::kSelector:
+      ForwardRows(n);
+      break;
+    case NodeKind::kBatchNorm:
+      ForwardBatchNorm(n);
+      break;
+    case NodeKind::kDropout:
+      ForwardDropout(n);
+      break;
   }
 }
 
@@ -159,45 +177,62 @@ void Planner::PlanHeads() {
     }
     plan_.forward.push_back(op);
   }
+  plan_.forward_stages.push_back({static_cast<int>(plan_.forward.size()), 0});
 }
 
 // ------------------------------------------------------------------------------------ backward
 
 void Planner::PlanBackward(Pass* pass) const {
-  for (int n = static_cast<int>(nodes_.size()) - 1; n > 0; --n) {
-    if (!pass->wants[n]) continue;
-    switch (nodes_[n].kind) {
-      case NodeKind::kInput:
-      case NodeKind::kStopGradient:
-        break;
-      case NodeKind::kDense:
-        if (groups_[group_of_node_[n]].first_node == n) {
-          BackwardGroup(groups_[group_of_node_[n]], pass);
-        }
-        break;
-      case NodeKind::kBlockDense:
-        BackwardBlocks(n, pass);
-        break;
-      case NodeKind::kSoftmax:
-        BackwardSoftmax(n, pass);
-        break;
-      case NodeKind::kMixture:
-        BackwardMixture(n, pass);
-        break;
-      case NodeKind::kColumns:
-      case NodeKind::kConcat:
-      case NodeKind::kAdd:
-      case NodeKind::kMultiply:
-      case NodeKind::kSumColumns:
-      case NodeKind::kActivation:
-      case NodeKind::kLayerNorm:
-      case NodeKind::kSelector:
-        BackwardRows(n, pass);
-        break;
-      case NodeKind::kDropout:
-        BackwardDropout(n, pass);
-        break;
+  const std::vector<int> stage_of = BackwardStages(*pass);
+  const int last = *std::max_element(stage_of.begin(), stage_of.end());
+  pass->sums_of.assign(plan_.batch_norms.size(), -1);
+  for (int stage = 0; stage <= last; ++stage) {
+    if (stage > 0) pass->stages.push_back({static_cast<int>(pass->ops.size()), pass->sums});
+    pass->sums = 1;  // The number of rows.
+    for (int n = static_cast<int>(nodes_.size()) - 1; n > 0; --n) {
+      if (!pass->wants[n]) continue;
+      const bool is_next = nodes_[n].kind == NodeKind::kBatchNorm && stage_of[n] == stage + 1;
+      if (is_next) BackwardBatchSums(n, pass);
+      if (stage_of[n] == stage) BackwardNode(n, pass);
     }
+  }
+}
+
+void Planner::BackwardNode(int n, Pass* pass) const {
+  switch (nodes_[n].kind) {
+    case NodeKind::kInput:
+    case NodeKind::kStopGradient:
+      break;
+    case NodeKind::kDense:
+      if (groups_[group_of_node_[n]].first_node == n) {
+        BackwardGroup(groups_[group_of_node_[n]], pass);
+      }
+      break;
+    case NodeKind::kBlockDense:
+      BackwardBlocks(n, pass);
+      break;
+    case NodeKind::kSoftmax:
+      BackwardSoftmax(n, pass);
+      break;
+    case NodeKind::kMixture:
+      BackwardMixture(n, pass);
+      break;
+    case NodeKind::kColumns:
+    case NodeKind::kConcat:
+    case NodeKind::kAdd:
+    case NodeKind::kMultiply:
+    case NodeKind::kSumColumns:
+    case NodeKind::kActivation:
+    case NodeKind::kLayerNorm:
+    case NodeKind::kSelector:
+      BackwardRows(n, pass);
+      break;
+    case NodeKind::kBatchNorm:
+      BackwardBatchNorm(n, pass);
+      break;
+    case NodeKind::kDropout:
+      BackwardDropout(n, pass);
+      break;
   }
 }
 

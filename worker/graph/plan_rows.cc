@@ -1,4 +1,4 @@
-// The operations of nodes without a matrix product (row_ops.h), and those of tied layers.
+// The operations of nodes that work row by row (row_ops.h), and those of tied layers.
 #include <glog/logging.h>
 
 #include <utility>
@@ -17,10 +17,11 @@ Slot Shift(Slot slot, int columns) {
 
 void Planner::PlaceRowParameters(int n) {
   const Graph::Node& node = nodes_[n];
-  const int d = node.kind == NodeKind::kLayerNorm ? node.block_width() : 1;
+  const bool is_norm = node.kind != NodeKind::kActivation;
+  const int d = is_norm ? node.block_width() : 1;
   for (int i = 0; i < node.blocks(); ++i) {
     weights_[n].push_back({Reserve(d), RoundUp(d, kLineFloats)});
-    biases_[n].push_back(node.kind == NodeKind::kLayerNorm ? Reserve(d) : -1);
+    biases_[n].push_back(is_norm ? Reserve(d) : -1);
   }
 }
 

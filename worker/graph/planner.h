@@ -3,6 +3,7 @@
 //   plan.cc        what is computed, which layers are fused, where buffers and parameters lie
 //   plan_nodes.cc  each node kind's operations, forward and backward
 //   plan_rows.cc   the same of kinds without a matrix product, and of tied layers
+//   plan_stages.cc which stage a node is of, and the operations of BatchNorm
 //
 // A pass wants a node's gradient if a loss that seeds the pass reaches the node, and the gradient
 // leads to a parameter that the pass owns or to the wanted input. What no pass wants is not
@@ -61,6 +62,9 @@ class Planner {
     std::vector<Slot> gradients = {};       // [node]; without a buffer where not wanted.
     std::vector<bool> written = {};         // [node]: its gradient.
     std::vector<Op> ops = {};
+    std::vector<StageEnd> stages = {};
+    int sums = 0;                   // Of the stage under way.
+    std::vector<int> sums_of = {};  // [batch norm]: where its sums stand in their stage's.
 
     // True if the gradient has been written already: the next writer accumulates.
     bool MarkWritten(int n) {
@@ -91,9 +95,11 @@ class Planner {
 
   // plan_nodes.cc
   void PlanForward();
+  void ForwardNode(int n);
   void PlanHeads();
   void PlanSeeds(Pass* pass) const;
   void PlanBackward(Pass* pass) const;
+  void BackwardNode(int n, Pass* pass) const;
 
   std::vector<Run> RunsOf(const Group& group) const;
   ProductOp BlockProduct(ProductOp::Kind kind, int n, int i, Slot x, Slot y) const;
@@ -108,6 +114,15 @@ class Planner {
   void BackwardBlocks(int n, Pass* pass) const;
   void BackwardSoftmax(int n, Pass* pass) const;
   void BackwardMixture(int n, Pass* pass) const;
+
+  // plan_stages.cc
+  void PlaceBatchNorms();
+  std::vector<int> ForwardStages() const;
+  std::vector<int> BackwardStages(const Pass& pass) const;
+  void ForwardBatchSums(int n);
+  void ForwardBatchNorm(int n);
+  void BackwardBatchSums(int n, Pass* pass) const;
+  void BackwardBatchNorm(int n, Pass* pass) const;
 
   // plan_rows.cc
   void PlaceRowParameters(int n);
@@ -136,6 +151,8 @@ class Planner {
   std::vector<int> group_of_node_;                // -1: none
   std::vector<Slot> values_;                      // [node]
   std::vector<Slot> multipliers_;                 // [node]; kDropout's.
+  std::vector<int> first_batch_norm_;             // [node]; kBatchNorm's, a layer a block.
+  int forward_sums_ = 0;                          // Of the stage under way.
   std::vector<Slot> seeds_x_, seeds_y_;           // [head with loss]
   std::vector<Use> use_;                          // [node]
   std::vector<std::vector<WeightSlot>> weights_;  // [node][block]

@@ -55,6 +55,8 @@ MatMulShape ShapeOf(const ProductOp& op, const std::vector<ArenaBuffer>& buffers
 std::optional<float> ConstantStart(const std::string& name) {
   if (absl::EndsWith(name, "/gain")) return 1.0f;
   if (absl::EndsWith(name, "/slope")) return kPreluStart;
+  if (absl::EndsWith(name, kRunningMean)) return 0.0f;
+  if (absl::EndsWith(name, kRunningVariance)) return 1.0f;
   return std::nullopt;
 }
 

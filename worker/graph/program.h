@@ -19,6 +19,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
+#include "worker/graph/batch_norm.h"
 #include "worker/graph/graph.h"
 
 namespace pagoda {
@@ -31,6 +32,7 @@ struct ParameterView {
   int columns;
   int64_t offset;
   int64_t stride;
+  bool is_statistic = false;  // BatchNorm's: it has no gradient, and no optimizer moves it.
 };
 
 // A backward pass of a step. All passes of a run start from one forward pass, at the same weights.
@@ -48,6 +50,12 @@ struct PassSpec {
 // True if the head's loss is one of the pass's.
 bool IsSeededBy(const Graph::HeadSpec& head, const PassSpec& pass);
 
+// A part of a run between two points at which sums over the lane's rows are needed.
+struct Stage {
+  int pass = -1;  // -1: forward.
+  int sums = 0;   // Doubles that each slice leaves to be added up; 0 at the end of a pass.
+};
+
 // What one pass of a run is given.
 struct PassArgs {
   // [head with loss]: times the head's loss weights, for gradients; empty: ones.
@@ -59,7 +67,7 @@ struct PassArgs {
 // What a step's random draws are keyed by. Draws depend on nothing else but the node's name and the
 // column, so a row draws the same in any slice, lane or graph.
 struct StepContext {
-  bool training = false;  // False: Dropout is the identity.
+  bool training = false;  // False: Dropout is the identity, BatchNorm goes by what is running.
   uint64_t seed = 0;
   int64_t step = 0;
   const int64_t* global_rows = nullptr;  // [R]; needed when training with a Dropout.
@@ -86,7 +94,13 @@ struct RunArgs {
 class Runner {
  public:
   virtual ~Runner() = default;
+  // All of it. While training, a program with BatchNorm takes the slice for its whole lane.
   virtual void Run(const RunArgs& args) = 0;
+  // One stage of it, of Program::stages: all in order, or none of a pass, with the same args. lane
+  // [sums of the stage before]: added up over the lane (read but where a pass begins); own [sums of
+  // this stage], overwritten. Runners of one lane meet between stages.
+  // REQUIRES: args.context.training
+  virtual void RunStage(int stage, const RunArgs& args, const double* lane, double* own) = 0;
 };
 
 class Program {
@@ -115,11 +129,14 @@ class Program {
   virtual const std::vector<ParameterView>& parameters() const = 0;  // In name order.
   virtual const std::vector<Graph::HeadSpec>& heads() const = 0;
   virtual int pass_count() const = 0;  // At least 1.
+  // How training runs: forward's stages, then each pass's; one each without BatchNorm.
+  virtual const std::vector<Stage>& stages() const = 0;
+  virtual const std::vector<BatchNormLayer>& batch_norms() const = 0;
   // Multiply-adds of one row, forward: for FLOP counts (whole step: 2 * 3 times this).
   virtual int64_t multiply_adds_per_row() const = 0;
 
   // parameters [parameter_count] <- initial values by (seed, name): weights Glorot-uniform (Glorot
-  // and Bengio, AISTATS 2010, eq. (16)), biases and gaps 0.
+  // and Bengio, AISTATS 2010, eq. (16)), gains and running variances 1, all others and gaps 0.
   virtual void InitParameters(uint64_t seed, float* parameters) const = 0;
 
   virtual std::unique_ptr<Runner> NewRunner() const = 0;
@@ -132,8 +149,9 @@ inline int SliceBegin(int rows, int slice, int slices) {
   return static_cast<int>(static_cast<int64_t>(rows) * slice / slices);
 }
 
-// The oracle: the same graph by plain loops, T = float or double, all rows at once, no fusion, no
-// tiles. parameters [name order, densely packed]; everything else as RunArgs with T for float.
+// The oracle: the same graph by plain loops, T = float or double, all rows at once (they are one
+// lane), no fusion, no tiles. parameters [name order, densely packed]; everything else as RunArgs
+// with T for float.
 template <typename T>
 class ReferenceNetwork {
  public:
@@ -146,6 +164,9 @@ class ReferenceNetwork {
     std::vector<T> predictions;      // [head, R]
     std::vector<T> losses;           // [head with loss]
     std::vector<PassResult> passes;  // [pass]
+    // Packed as `parameters`: where a running statistic is, that of these rows (its variance times
+    // m/(m-1)); zeros elsewhere, and all zeros but while training.
+    std::vector<T> statistics;
   };
   // Names, shapes and packed offsets (stride = columns).
   const std::vector<ParameterView>& parameters() const { return parameters_; }

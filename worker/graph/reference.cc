@@ -29,7 +29,8 @@ class Pass {
         rows_(rows),
         parameters_(parameters),
         context_(context),
-        gradients_(parameters.size(), T{0}) {
+        gradients_(parameters.size(), T{0}),
+        statistics_(parameters.size(), T{0}) {
     for (const ParameterView& view : views) offsets_[view.name] = view.offset;
     for (const Graph::Node& node : graph.nodes()) {
       values_.emplace_back(size_t(rows) * node.width, T{0});
@@ -40,6 +41,7 @@ class Pass {
   std::vector<T>& value(int node) { return values_[node]; }
   std::vector<T>& derivative(int node) { return derivatives_[node]; }
   std::vector<T>& gradients() { return gradients_; }
+  const std::vector<T>& statistics() const { return statistics_; }
 
   // All derivatives and gradients are zeros again.
   void Clear() {
@@ -52,6 +54,7 @@ class Pass {
   void Forward() {
     for (int n = 1; n < static_cast<int>(graph_.nodes().size()); ++n) {
       const Graph::Node& node = graph_.nodes()[n];
+      if (node.kind == NodeKind::kBatchNorm) ForwardBatchNorm(n);
       for (int r = 0; r < rows_; ++r) {
         ForwardRow(node.kind, n, r);
       }
@@ -92,6 +95,7 @@ class Pass {
   void Backward() {
     for (int n = static_cast<int>(graph_.nodes().size()) - 1; n > 0; --n) {
       const Graph::Node& node = graph_.nodes()[n];
+      if (node.kind == NodeKind::kBatchNorm) BackwardBatchNorm(n);
       for (int r = 0; r < rows_; ++r) {
         BackwardRow(node.kind, n, r);
       }
@@ -106,6 +110,7 @@ class Pass {
   void ForwardRow(NodeKind kind, int n, int r) {
     switch (kind) {
       case NodeKind::kInput:
+      case NodeKind::kBatchNorm:  // ForwardBatchNorm: of all rows at once.
         break;
       case NodeKind::kDense:
       case NodeKind::kBlockDense:
@@ -144,6 +149,7 @@ class Pass {
     switch (kind) {
       case NodeKind::kInput:
       case NodeKind::kStopGradient:
+      case NodeKind::kBatchNorm:  // BackwardBatchNorm
         break;
       case NodeKind::kDense:
       case NodeKind::kBlockDense:
@@ -322,6 +328,65 @@ class Pass {
     }
   }
 
+  // Column i of a kBatchNorm node over the lane's rows.
+  struct BatchColumn {
+    std::string name;
+    int column;  // Of the parameters called `name`.
+    T gain = 0, b = 0, mean = 0, scale = 0;
+  };
+  BatchColumn ColumnOf(int n, int i) {
+    const Graph::Node& node = graph_.nodes()[n];
+    BatchColumn column{.name = node.block_names[i / node.block_width()],
+                       .column = i % node.block_width()};
+    const auto at = [&](const char* what) { return Parameter(column.name + what)[column.column]; };
+    column.gain = at("/gain");
+    column.b = at("/b");
+    column.mean = at(kRunningMean);
+    T variance = std::max(T{0}, at(kRunningVariance));
+    if (context_.training && rows_ > 0) {
+      column.mean = variance = 0;
+      for (int r = 0; r < rows_; ++r) column.mean += Input(values_, n, 0, r)[i] / rows_;
+      for (int r = 0; r < rows_; ++r) {
+        const T off = Input(values_, n, 0, r)[i] - column.mean;
+        variance += off * off / rows_;
+      }
+      statistics_[offsets_.at(column.name + kRunningMean) + column.column] = column.mean;
+      statistics_[offsets_.at(column.name + kRunningVariance) + column.column] =
+          rows_ > 1 ? variance * rows_ / (rows_ - 1) : variance;
+    }
+    column.scale = 1 / std::sqrt(variance + T(node.batch_norm.epsilon()));
+    return column;
+  }
+
+  void ForwardBatchNorm(int n) {
+    for (int i = 0; i < graph_.nodes()[n].width; ++i) {
+      const BatchColumn of = ColumnOf(n, i);
+      for (int r = 0; r < rows_; ++r) {
+        const T xhat = (Input(values_, n, 0, r)[i] - of.mean) * of.scale;
+        Row(values_, n, r)[i] = xhat * of.gain + of.b;
+      }
+    }
+  }
+
+  void BackwardBatchNorm(int n) {
+    for (int i = 0; i < graph_.nodes()[n].width; ++i) {
+      const BatchColumn of = ColumnOf(n, i);
+      const auto xhat = [&](int r) { return (Input(values_, n, 0, r)[i] - of.mean) * of.scale; };
+      T db = 0, dgain = 0;
+      for (int r = 0; r < rows_; ++r) {
+        db += Row(derivatives_, n, r)[i];
+        dgain += Row(derivatives_, n, r)[i] * xhat(r);
+      }
+      Gradient(of.name + "/b")[of.column] += db;
+      Gradient(of.name + "/gain")[of.column] += dgain;
+      for (int r = 0; r < rows_; ++r) {
+        T centred = Row(derivatives_, n, r)[i];
+        if (context_.training) centred -= (db + xhat(r) * dgain) / rows_;
+        Input(derivatives_, n, 0, r)[i] += of.gain * of.scale * centred;
+      }
+    }
+  }
+
   void ForwardSelector(int n, int r) {
     const Graph::Node& node = graph_.nodes()[n];
     const int m = graph_.width(node.inputs[0]) / node.parts;
@@ -442,7 +507,7 @@ class Pass {
   const int rows_;
   const std::vector<T>& parameters_;
   const StepContext context_;
-  std::vector<T> gradients_;
+  std::vector<T> gradients_, statistics_;
   std::map<std::string, int64_t> offsets_;
   std::vector<std::vector<T>> values_, derivatives_;  // [node][R, width]
 };
@@ -470,6 +535,7 @@ typename ReferenceNetwork<T>::Result ReferenceNetwork<T>::Run(
   Pass<T> pass(graph_, parameters_, rows, parameters, context);
   pass.value(0) = x;
   pass.Forward();
+  result.statistics = pass.statistics();
   for (const Graph::HeadSpec& head : graph_.heads()) pass.AddPredictions(head, &result.predictions);
   for (const PassSpec& spec : passes_) {
     const std::vector<T> scales = result.passes.size() < head_scales.size()

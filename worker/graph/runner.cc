@@ -20,7 +20,7 @@ int HeightFor(int rows_left) {
   return kHeights[std::size(kHeights) - 1];
 }
 
-std::vector<std::unique_ptr<MatMulCall>> CallsOf(
+std::vector<std::unique_ptr<MatMulCall>> NewCalls(
     const std::vector<std::shared_ptr<const MatMul>>& products) {
   std::vector<std::unique_ptr<MatMulCall>> calls;
   for (const auto& product : products) {
@@ -39,13 +39,24 @@ CompiledRunner::CompiledRunner(const CompiledProgram& program)
       scratch_((program.scratch_bytes() + sizeof(float) - 1) / sizeof(float)) {
   bases_.resize(plan_.buffers.size());
   for (size_t h = 0; h < std::size(kHeights); ++h) {
-    calls_[h].forward = CallsOf(program.forward(h).first);
+    calls_[h].forward = NewCalls(program.forward(h).first);
     for (int p = 0; p < program.pass_count(); ++p) {
-      calls_[h].first.push_back(CallsOf(program.pass(p, h).first));
-      calls_[h].later.push_back(CallsOf(program.pass(p, h).later));
+      calls_[h].first.push_back(NewCalls(program.pass(p, h).first));
+      calls_[h].later.push_back(NewCalls(program.pass(p, h).later));
     }
   }
   for (const Graph::HeadSpec& head : program.heads()) loss_count_ += head.has_loss;
+  for (const BatchNormLayer& layer : plan_.batch_norms) {
+    normalizers_.resize(normalizers_.size() + layer.width);
+  }
+  size_t sums = 0, most_sums = 0;
+  for (const Stage& stage : program.stages()) {
+    sums += stage.sums;
+    most_sums = std::max<size_t>(most_sums, stage.sums);
+  }
+  slice_sums_.resize(sums);
+  lane_sums_of_run_.resize(most_sums);
+  own_sums_of_run_.resize(most_sums);
   for (const Op& op : plan_.forward) {
     const auto* head = std::get_if<HeadOp>(&op);
     if (head != nullptr) head_buffers_.Resize(Program::kTileRows, head->width);
@@ -96,47 +107,140 @@ void CompiledRunner::FindDrawKeys(const StepContext& context) {
   }
 }
 
-void CompiledRunner::Run(const RunArgs& args) {
-  UseOneThread();
-  const FlushDenormals flush;
+void CompiledRunner::Begin(const RunArgs& args) {
   CheckArgs(args);
   if (args.losses != nullptr) std::fill(args.losses, args.losses + loss_count_, 0.0);
   ClearGradients(args);
   FindDrawKeys(args.context);
+}
+
+// visit(tile) for each tile of the slice, in order.
+template <typename Visit>
+void CompiledRunner::ForTiles(const RunArgs& args, Visit visit) const {
   for (int begin = 0; begin < args.rows;) {
     const int left = args.rows - begin, height = HeightFor(left);
     const int valid = std::min(left, height);
-    RunTile({&args, begin, valid, height, begin == 0});
+    visit(Tile{&args, begin, valid, height, begin == 0, arena_.get()});
     begin += valid;
   }
 }
 
+void CompiledRunner::Run(const RunArgs& args) {
+  if (args.context.training && !plan_.batch_norms.empty()) return RunLane(args);
+  UseOneThread();
+  const FlushDenormals flush;
+  Begin(args);
+  lane_sums_ = nullptr;
+  std::fill(slice_sums_.begin(), slice_sums_.end(), 0.0);
+  for (const BatchNormLayer& layer : plan_.batch_norms) {
+    FindRunningNormalizers(layer, args.parameters, normalizers_.data() + layer.column);
+  }
+  ForTiles(args, [this](const Tile& tile) { RunTile(tile); });
+}
+
+void CompiledRunner::RunLane(const RunArgs& args) {
+  for (int stage = 0; stage < static_cast<int>(program_.stages().size()); ++stage) {
+    const int pass = program_.stages()[stage].pass;
+    if (pass >= static_cast<int>(args.passes.size())) break;
+    if (pass >= 0 && args.passes[pass].gradients == nullptr) continue;
+    RunStage(stage, args, lane_sums_of_run_.data(), own_sums_of_run_.data());
+    lane_sums_of_run_.swap(own_sums_of_run_);
+  }
+}
+
+void CompiledRunner::RunStage(int stage, const RunArgs& args, const double* lane, double* own) {
+  UseOneThread();
+  const FlushDenormals flush;
+  CHECK(args.context.training);
+  const Stage& of = program_.stages()[stage];
+  if (stage == 0) {
+    Begin(args);
+    int rows = 0;
+    ForTiles(args, [&](const Tile& tile) { rows += tile.rows; });
+    if (rows > stage_arena_rows_) {
+      stage_arena_ = std::make_unique<AlignedFloats>(plan_.arena_floats_per_row * rows);
+      stage_arena_rows_ = rows;
+    }
+  }
+  std::fill(own, own + of.sums, 0.0);
+  if (of.sums > 0) own[0] = args.rows;
+  if (args.rows == 0) return;
+  lane_sums_ = lane;
+  own_sums_ = own;
+  FindNormalizers(stage, lane);
+  SetPass(of.pass, args);
+  float* arena = stage_arena_->get();
+  ForTiles(args, [&](Tile tile) {
+    tile.arena = arena;
+    PlaceTile(tile);
+    RunStageOfTile(stage, tile);
+    if (of.pass >= 0 && EndsPass(stage)) ReturnInputGradient(tile);
+    arena += plan_.arena_floats_per_row * tile.rows;
+  });
+}
+
+// Of the layers whose sums the forward stage before left.
+void CompiledRunner::FindNormalizers(int stage, const double* lane) {
+  if (program_.stages()[stage].pass >= 0) return;
+  for (const BatchNormLayer& layer : plan_.batch_norms) {
+    if (layer.stage != stage - 1 || layer.stage < 0) continue;
+    pagoda::FindNormalizers(layer, lane, normalizers_.data() + layer.column);
+  }
+}
+
+void CompiledRunner::SetPass(int pass, const RunArgs& args) {
+  pass_ = pass;
+  pass_args_ = pass < 0 ? nullptr : &args.passes[pass];
+}
+
+CompiledRunner::OpRange CompiledRunner::OpsOf(int stage) const {
+  const int pass = program_.stages()[stage].pass;
+  const auto& ends = pass < 0 ? plan_.forward_stages : plan_.passes[pass].stages;
+  int first = stage;
+  while (first > 0 && program_.stages()[first - 1].pass == pass) --first;
+  const int begin = stage == first ? 0 : ends[stage - first - 1].end;
+  return {pass < 0 ? &plan_.forward : &plan_.passes[pass].ops, begin, ends[stage - first].end};
+}
+
+const CompiledRunner::CallsOfHeight& CompiledRunner::CallsOf(const Tile& tile) const {
+  return calls_[std::find(std::begin(kHeights), std::end(kHeights), tile.rows) -
+                std::begin(kHeights)];
+}
+
+void CompiledRunner::RunStageOfTile(int stage, const Tile& tile) {
+  const CallsOfHeight& calls = CallsOf(tile);
+  const OpRange ops = OpsOf(stage);
+  if (pass_ < 0) return RunOps(ops, calls.forward, tile);
+  RunOps(ops, (tile.is_first ? calls.first : calls.later)[pass_], tile);
+}
+
 void CompiledRunner::RunTile(const Tile& tile) {
   PlaceTile(tile);
-  pass_args_ = nullptr;
-  const auto index = std::find(std::begin(kHeights), std::end(kHeights), tile.rows);
-  const CallsOfHeight& calls = calls_[index - std::begin(kHeights)];
-  RunOps(plan_.forward, calls.forward, tile);
-  for (size_t p = 0; p < tile.args->passes.size(); ++p) {
-    if (tile.args->passes[p].gradients == nullptr) continue;
-    RunPass(static_cast<int>(p), (tile.is_first ? calls.first : calls.later)[p], tile);
+  const std::vector<Stage>& stages = program_.stages();
+  double* sums = slice_sums_.data();
+  for (int stage = 0; stage < static_cast<int>(stages.size()); ++stage) {
+    const int pass = stages[stage].pass;
+    if (pass >= static_cast<int>(tile.args->passes.size())) break;
+    own_sums_ = sums;
+    sums += stages[stage].sums;
+    if (pass >= 0 && tile.args->passes[pass].gradients == nullptr) continue;
+    SetPass(pass, *tile.args);
+    RunStageOfTile(stage, tile);
+    if (pass >= 0 && EndsPass(stage)) ReturnInputGradient(tile);
   }
 }
 
 // A short tile's dx goes through the arena.
-void CompiledRunner::RunPass(int pass, const Calls& calls, const Tile& tile) {
-  pass_ = pass;
-  pass_args_ = &tile.args->passes[pass];
-  RunOps(plan_.passes[pass].ops, calls, tile);
+void CompiledRunner::ReturnInputGradient(const Tile& tile) const {
   if (pass_args_->dx == nullptr || tile.valid == tile.rows) return;
-  std::copy_n(bases_[InputGradientBuffer(pass)], int64_t{tile.valid} * input_width_,
+  std::copy_n(bases_[InputGradientBuffer(pass_)], int64_t{tile.valid} * input_width_,
               pass_args_->dx + int64_t{tile.begin} * input_width_);
 }
 
 // Full tiles read x and write dx where they are; a short one goes through the arena.
 void CompiledRunner::PlaceTile(const Tile& tile) {
   for (size_t b = 0; b < bases_.size(); ++b) {
-    bases_[b] = arena_.get() + plan_.buffers[b].offset * tile.rows;
+    bases_[b] = tile.arena + plan_.buffers[b].offset * tile.rows;
   }
   const int64_t first = int64_t{tile.begin} * input_width_;
   if (tile.valid == tile.rows) {
@@ -153,9 +257,10 @@ void CompiledRunner::PlaceTile(const Tile& tile) {
             bases_[kInputBuffer] + int64_t{tile.rows} * input_width_, 0.0f);
 }
 
-void CompiledRunner::RunOps(const std::vector<Op>& ops, const Calls& calls, const Tile& tile) {
-  for (size_t i = 0; i < ops.size(); ++i) {
-    if (const auto* product = std::get_if<ProductOp>(&ops[i])) {
+void CompiledRunner::RunOps(const OpRange& range, const Calls& calls, const Tile& tile) {
+  for (int i = range.begin; i < range.end; ++i) {
+    const Op& op = (*range.ops)[i];
+    if (const auto* product = std::get_if<ProductOp>(&op)) {
       Execute(*product, tile, calls[i].get());
       continue;
     }
@@ -163,7 +268,7 @@ void CompiledRunner::RunOps(const std::vector<Op>& ops, const Calls& calls, cons
         [&](const auto& op) {
           if constexpr (!std::is_same_v<std::decay_t<decltype(op)>, ProductOp>) Execute(op, tile);
         },
-        ops[i]);
+        op);
   }
 }
 

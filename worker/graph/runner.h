@@ -56,6 +56,7 @@ class CompiledRunner : public Runner {
  public:
   explicit CompiledRunner(const CompiledProgram& program);
   void Run(const RunArgs& args) override;
+  void RunStage(int stage, const RunArgs& args, const double* lane, double* own) override;
 
  private:
   using Calls = std::vector<std::unique_ptr<MatMulCall>>;  // [op], null for other operations
@@ -69,15 +70,31 @@ class CompiledRunner : public Runner {
     const RunArgs* args;
     int begin, valid, rows;
     bool is_first;
+    float* arena;
+  };
+  // Operations [begin, end) of a list.
+  struct OpRange {
+    const std::vector<Op>* ops;
+    int begin, end;
   };
 
   void CheckArgs(const RunArgs& args) const;
   void FindDrawKeys(const StepContext& context);
   void ClearGradients(const RunArgs& args) const;
+  void Begin(const RunArgs& args);
+  void RunLane(const RunArgs& args);
+  template <typename Visit>
+  void ForTiles(const RunArgs& args, Visit visit) const;
+  const CallsOfHeight& CallsOf(const Tile& tile) const;
   void RunTile(const Tile& tile);
-  void RunPass(int pass, const Calls& calls, const Tile& tile);
+  void RunStageOfTile(int stage, const Tile& tile);
+  OpRange OpsOf(int stage) const;
+  bool EndsPass(int stage) const { return program_.stages()[stage].sums == 0; }
+  void FindNormalizers(int stage, const double* lane);
+  void SetPass(int pass, const RunArgs& args);
+  void ReturnInputGradient(const Tile& tile) const;
   void PlaceTile(const Tile& tile);
-  void RunOps(const std::vector<Op>& ops, const Calls& calls, const Tile& tile);
+  void RunOps(const OpRange& range, const Calls& calls, const Tile& tile);
 
   void Execute(const ProductOp& op, const Tile& tile, MatMulCall* call);
   void Execute(const ActivationOp& op, const Tile& tile);
@@ -91,6 +108,10 @@ class CompiledRunner : public Runner {
   void Execute(const SeedOp& op, const Tile& tile);
   void Execute(const ZeroOp& op, const Tile& tile);
   void Execute(const DropoutOp& op, const Tile& tile);
+  void Execute(const BatchSumsOp& op, const Tile& tile);
+  void Execute(const BatchNormOp& op, const Tile& tile);
+  void Execute(const BatchGradientSumsOp& op, const Tile& tile);
+  void Execute(const BatchNormGradientOp& op, const Tile& tile);
 
   // Needed for losses, and as the passes' seeds.
   static bool NeedsLosses(const RunArgs& args);
@@ -106,16 +127,25 @@ class CompiledRunner : public Runner {
   const int input_width_;
   int loss_count_ = 0;
   AlignedFloats arena_, scratch_;
+  // In stages, all tiles of a slice live at once, one behind the other.
+  std::unique_ptr<AlignedFloats> stage_arena_;
+  int stage_arena_rows_ = 0;
   CallsOfHeight calls_[std::size(kHeights)];
   HeadBuffers head_buffers_;
 
   std::vector<uint64_t> draw_keys_;  // [Plan::draws], for draw_seed_.
   uint64_t draw_seed_ = 0;
+  std::vector<Normalizer> normalizers_;  // [columns of all BatchNorms]
 
   // Of what is running.
   std::vector<float*> bases_;  // [buffer], of the tile
   int pass_ = 0;
   const PassArgs* pass_args_ = nullptr;
+  const double* lane_sums_ = nullptr;  // Null while not training.
+  double* own_sums_ = nullptr;
+  std::vector<double> slice_sums_;  // [sums of all stages], while not training.
+  // Of a stage, where the slice is the whole lane.
+  std::vector<double> lane_sums_of_run_, own_sums_of_run_;
 };
 
 }  // namespace pagoda

@@ -157,6 +157,44 @@ void CompiledRunner::Execute(const DropoutOp& op, const Tile& tile) {
   }
 }
 
+void CompiledRunner::Execute(const BatchSumsOp& op, const Tile& tile) {
+  if (!tile.args->context.training) return;
+  const BatchNormLayer& layer = plan_.batch_norms[op.layer];
+  AddMoments(tile.valid, layer.width, At(op.x), own_sums_ + layer.sums);
+}
+
+void CompiledRunner::Execute(const BatchNormOp& op, const Tile& tile) {
+  const BatchNormLayer& layer = plan_.batch_norms[op.layer];
+  NormalizeColumns(tile.rows, layer.width, At(op.x), normalizers_.data() + layer.column,
+                   tile.args->parameters + layer.gain, tile.args->parameters + layer.b, At(op.y));
+}
+
+// The gradients of gain and b are this slice's sums so far.
+void CompiledRunner::Execute(const BatchGradientSumsOp& op, const Tile& tile) {
+  const BatchNormLayer& layer = plan_.batch_norms[op.layer];
+  double* const db = own_sums_ + op.sums;
+  double* const dgain = db + layer.width;
+  AddGradientMoments(tile.valid, layer.width, At(op.x), normalizers_.data() + layer.column,
+                     At(op.dy), db);
+  const auto store = [&](bool is_wanted, const double* sums, int64_t offset) {
+    if (is_wanted) std::copy_n(sums, layer.width, pass_args_->gradients + offset);
+  };
+  store(op.wants_db, db, layer.b);
+  store(op.wants_dgain, dgain, layer.gain);
+}
+
+void CompiledRunner::Execute(const BatchNormGradientOp& op, const Tile& tile) {
+  const BatchNormLayer& layer = plan_.batch_norms[op.layer];
+  NormalizeColumnsGradient({.rows = tile.valid,
+                            .padded_rows = tile.rows,
+                            .width = layer.width,
+                            .normalizers = normalizers_.data() + layer.column,
+                            .gain = tile.args->parameters + layer.gain,
+                            .lane_rows = lane_sums_ == nullptr ? 0 : lane_sums_[0],
+                            .lane_sums = lane_sums_ == nullptr ? nullptr : lane_sums_ + op.sums},
+                           At(op.x), At(op.dy), At(op.dx), op.accumulate);
+}
+
 void CompiledRunner::Execute(const ZeroOp& op, const Tile& tile) {
   const Columns x = At(op.x);
   for (int r = 0; r < tile.rows; ++r) {

@@ -10,6 +10,7 @@ namespace {
 LayerStyle StyleOf(const ModelConfig& config) {
   LayerStyle style(config.activation());
   style.normalization = config.normalization();
+  style.batch_norm = config.batch_norm();
   style.dropout = config.dropout();
   style.residual = config.residual();
   return style;

@@ -43,7 +43,24 @@ absl::Status CheckFields(const ModelConfig& config) {
                        InteractionConfig::Kind_Name(interaction.kind()), {{"layers", {"DCN_V2"}}});
 }
 
+absl::Status CheckBatchNorm(const ModelConfig& config) {
+  const BatchNormConfig& norm = config.batch_norm();
+  if (config.has_batch_norm() && config.normalization() != ModelConfig::BATCH) {
+    return Refuse(config, "batch_norm is there, but normalization is not BATCH");
+  }
+  if (!(norm.momentum() > 0 && norm.momentum() <= 1)) {
+    return Refuse(config,
+                  absl::StrCat("batch_norm.momentum is ", norm.momentum(), "; allowed: (0, 1]"));
+  }
+  if (!(norm.epsilon() > 0 && norm.epsilon() <= 1)) {
+    return Refuse(config,
+                  absl::StrCat("batch_norm.epsilon is ", norm.epsilon(), "; allowed: (0, 1]"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckStyle(const ModelConfig& config) {
+  RETURN_IF_ERROR(CheckBatchNorm(config));
   if (!(config.dropout() >= 0 && config.dropout() < 1)) {
     return Refuse(config, absl::StrCat("dropout is ", config.dropout(), "; allowed: [0, 1)"));
   }

@@ -64,6 +64,22 @@ std::vector<LossHead> LossHeads(const Program& program, const std::vector<TaskCo
   return heads;
 }
 
+std::map<std::string, std::vector<int>> BatchNormOwners(const TrainingMethod& method,
+                                                        const Program& program) {
+  std::map<std::string, std::vector<int>> owners;
+  for (const BatchNormLayer& layer : program.batch_norms()) {
+    std::vector<int>& of_layer = owners[layer.name];
+    for (size_t o = 0; o < method.optimizers.size(); ++o) {
+      const std::vector<std::string>& owned = method.optimizers[o].parameters;
+      for (const char* what : {"/gain", "/b"}) {
+        const bool owns = std::find(owned.begin(), owned.end(), layer.name + what) != owned.end();
+        if (owns) of_layer.push_back(static_cast<int>(o));
+      }
+    }
+  }
+  return owners;
+}
+
 bool CombinesPasses(const TrainingMethod& method) {
   return std::any_of(method.optimizers.begin(), method.optimizers.end(),
                      [](const StepOptimizer& one) { return one.pass == kEveryPass; });
@@ -138,7 +154,9 @@ class Stepper::Impl {
   absl::Status Update(const PreparedStep& step, const PreparedStep* next);
   absl::Status UpdateCombined(const PreparedStep& step, const PreparedStep* next);
   absl::Status MeasureTasks();
-  void ComputeLanes(const PreparedStep& step);
+  absl::Status ComputeLanes(const PreparedStep& step);
+  StepNetwork::Work WorkOf(absl::Span<const StepNetwork::Pass> passes) const;
+  void MoveRunningStatistics();
   absl::Status ReduceLosses(const PreparedStep& step, PreparedStep* next, StepResult* result);
   ShardExchange::Push SumSparse(const PreparedStep& step);
   absl::Status StartExchange(const PreparedStep& step, const PreparedStep* next,
@@ -151,7 +169,9 @@ class Stepper::Impl {
   Group* const group_;
   const IdPlanner planner_;
   const std::vector<LossHead> loss_heads_;  // [loss head]
-  const bool combines_;                     // Optimizers apply a combination of the tasks' passes.
+  // [BatchNorm]: the optimizers that own its gain or b.
+  const std::map<std::string, std::vector<int>> batch_norm_owners_;
+  const bool combines_;  // Optimizers apply a combination of the tasks' passes.
   const std::shared_ptr<PreparedStepPool> pool_ = std::make_shared<PreparedStepPool>();
 
   // The step thread's.
@@ -170,7 +190,8 @@ class Stepper::Impl {
   std::vector<double> scales_;             // [loss head]
   std::vector<StepNetwork::Pass> passes_;  // [pass]
   std::vector<OptimizerMove> moves_;       // [optimizer]
-  std::vector<double> reduced_;            // Losses, then the next step's weight sums.
+  std::vector<double> reduced_;            // The next step's weight sums, losses, statistics.
+  std::vector<double> statistics_;         // Of BatchNorms, over all lanes.
   std::vector<double> head_losses_, losses_;
   std::vector<double> gram_;  // [GramSize(K)]
   IdPlan predict_plan_;
@@ -186,6 +207,7 @@ Stepper::Impl::Impl(const StepOptions& options, const Program* program, const Sc
       group_(group),
       planner_(&input_, *schema, static_cast<int>(shards.size())),
       loss_heads_(LossHeads(*program, options.tasks)),
+      batch_norm_owners_(BatchNormOwners(options.method, *program)),
       combines_(CombinesPasses(options.method)),
       exchange_(std::move(shards)),
       threads_(options.threads),
@@ -228,10 +250,11 @@ absl::StatusOr<StepResult> Stepper::Impl::Run(PreparedStep& step, PreparedStep* 
   RETURN_IF_ERROR(FindWeightSums(step));
   DecideMoves(step);
   if (weighting_.is_active()) RETURN_IF_ERROR(WeighTasks(step));
-  ComputeLanes(step);
+  RETURN_IF_ERROR(ComputeLanes(step));
   RETURN_IF_ERROR(ReduceLosses(step, next, &result));
   RETURN_IF_ERROR(combines_ ? UpdateCombined(step, next) : Update(step, next));
   for (size_t o = 0; o < moves_.size(); ++o) steps_taken_[o] += moves_[o].moves;
+  MoveRunningStatistics();
   {
     const Timed timed(&profile_.pull_wait);
     RETURN_IF_ERROR(exchange_.FinishStep(next == nullptr ? nullptr : &next->plan,
@@ -239,6 +262,19 @@ absl::StatusOr<StepResult> Stepper::Impl::Run(PreparedStep& step, PreparedStep* 
   }
   if (weighting_.is_active()) RETURN_IF_ERROR(EndWeighting(step, &result));
   return result;
+}
+
+// A layer's statistics move in the steps of the passes that own the layer.
+void Stepper::Impl::MoveRunningStatistics() {
+  if (statistics_.empty()) return;
+  const auto runs = [this](int optimizer) { return moves_[optimizer].moves; };
+  MoveStatistics(
+      program_->batch_norms(), statistics_.data(),
+      [&](const std::string& layer) {
+        const std::vector<int>& owners = batch_norm_owners_.at(layer);
+        return std::any_of(owners.begin(), owners.end(), runs);
+      },
+      dense_.mutable_data());
 }
 
 absl::Status Stepper::Impl::Update(const PreparedStep& step, const PreparedStep* next) {
@@ -364,38 +400,46 @@ absl::Status Stepper::Impl::EndWeighting(PreparedStep& step, StepResult* result)
 absl::Status Stepper::Impl::FindLosses(const PreparedStep& step, std::vector<double>* losses) {
   const Timed timed(&profile_.forward_backward);
   const std::vector<StepNetwork::Pass> none(passes_.size(), {.runs = false, .head_scales = {}});
-  network_.Compute(step, {scales_, none, dense_.data()}, [](int) {});
+  RETURN_IF_ERROR(network_.Compute(step, WorkOf(none), [](int) {}));
   head_losses_.resize(loss_heads_.size());
   SumParts(network_.lane_losses(), absl::MakeSpan(head_losses_));
   RETURN_IF_ERROR(AllReduceTree(*group_, absl::MakeSpan(head_losses_)));
   return TaskLosses(step, head_losses_, losses);
 }
 
-void Stepper::Impl::ComputeLanes(const PreparedStep& step) {
+StepNetwork::Work Stepper::Impl::WorkOf(absl::Span<const StepNetwork::Pass> passes) const {
+  return {scales_, passes, dense_.data(),
+          [this](absl::Span<double> sums) { return AllReduceTree(*group_, sums); }};
+}
+
+absl::Status Stepper::Impl::ComputeLanes(const PreparedStep& step) {
   const Timed timed(&profile_.forward_backward);
-  const StepNetwork::Work work = {scales_, passes_, dense_.data()};
-  network_.Compute(step, work, [this](int wave) {
+  RETURN_IF_ERROR(network_.Compute(step, WorkOf(passes_), [this](int wave) {
     if (!combines_) dense_update_.AddWave(wave, network_.slices());
     if (task_gradients_ != nullptr) task_gradients_->AddWave(wave, network_.slices());
-  });
+  }));
   const double seconds = network_.TakeGatherSeconds();
   profile_.gather += seconds;
   profile_.forward_backward -= seconds;
+  return absl::OkStatus();
 }
 
 absl::Status Stepper::Impl::ReduceLosses(const PreparedStep& step, PreparedStep* next,
                                          StepResult* result) {
   const Timed timed(&profile_.dense_sync);
   const size_t heads = loss_heads_.size(), tasks = options_.tasks.size();
-  // The next step's weight sums ride along: one round of messages less.
+  // The next step's weight sums ride along, and BatchNorms' statistics: one round of messages less.
   reduced_.clear();
   if (next != nullptr) SumWeights(next->batches, static_cast<int>(tasks), &reduced_);
   const size_t sums = reduced_.size();
-  reduced_.resize(sums + heads);
-  SumParts(network_.lane_losses(), absl::MakeSpan(reduced_).subspan(sums));
+  statistics_.resize(network_.statistics_size());
+  reduced_.resize(sums + heads + statistics_.size());
+  SumParts(network_.lane_losses(), absl::MakeSpan(reduced_).subspan(sums, heads));
+  network_.SumStatistics(absl::MakeSpan(reduced_).subspan(sums + heads));
   RETURN_IF_ERROR(AllReduceTree(*group_, absl::MakeSpan(reduced_)));
   if (next != nullptr) next->weight_sums.assign(reduced_.begin(), reduced_.begin() + sums);
-  return TaskLosses(step, absl::MakeSpan(reduced_).subspan(sums), &result->losses);
+  std::copy(reduced_.begin() + sums + heads, reduced_.end(), statistics_.begin());
+  return TaskLosses(step, absl::MakeSpan(reduced_).subspan(sums, heads), &result->losses);
 }
 
 absl::Status Stepper::Impl::TaskLosses(const PreparedStep& step,

@@ -55,6 +55,8 @@ class DenseParameters {
   DenseParameters(const Program* program, std::vector<DenseOptimizer> optimizers, uint64_t seed);
 
   const float* data() const { return weights_.data(); }  // [P]
+  // For what no optimizer moves: running statistics.
+  float* mutable_data() { return weights_.data(); }
   int64_t size() const { return size_; }
 
   // Elements [begin, begin + size) of the flat array.

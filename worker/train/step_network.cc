@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "common/errors.h"
 #include "glog/logging.h"
 #include "worker/train/step_embeddings.h"
 #include "worker/train/step_timed.h"
@@ -21,14 +22,19 @@ StepNetwork::StepNetwork(const Program* program, const InputLayout* input,
       dx_(program->pass_count()),
       lane_losses_(lane_count) {
   CHECK_EQ(input->width, program->input_width());
+  is_staged_ = !program->batch_norms().empty();
+  for (const BatchNormLayer& layer : program->batch_norms()) is_synced_ |= layer.is_synced;
+  // Lanes whose statistics are added up are one wave.
+  const int wave_threads = is_synced_ ? std::max(lane_count, threads->size()) : threads->size();
   for (int pass = 0; pass < program->pass_count(); ++pass) {
-    gradients_.emplace_back(program->parameter_count(), lane_count, threads->size());
+    gradients_.emplace_back(program->parameter_count(), lane_count, wave_threads);
   }
+  if (is_staged_) lane_statistics_.resize(lane_count);
   for (Worker& worker : workers_) worker.runner = program->NewRunner();
 }
 
-void StepNetwork::Compute(const PreparedStep& step, const Work& work,
-                          const std::function<void(int wave)>& after_wave) {
+absl::Status StepNetwork::Compute(const PreparedStep& step, const Work& work,
+                                  const std::function<void(int wave)>& after_wave) {
   CHECK_EQ(work.passes.size(), gradients_.size());
   for (size_t pass = 0; pass < dx_.size(); ++pass) {
     const bool wanted = work.passes[pass].runs && work.passes[pass].wants_dx;
@@ -37,11 +43,67 @@ void StepNetwork::Compute(const PreparedStep& step, const Work& work,
   const int waves = gradients_[0].wave_count();
   for (int wave = 0; wave < waves; ++wave) {
     CutIntoUnits(step, wave);
-    threads_.Run(static_cast<int>(units_.size()),
-                 [&](int unit, int thread) { ComputeUnit(step, work, unit, thread); });
+    if (is_staged_) {
+      RETURN_IF_ERROR(ComputeStages(step, work, wave));
+    } else {
+      threads_.Run(static_cast<int>(units_.size()),
+                   [&](int unit, int thread) { ComputeUnit(step, work, unit, &workers_[thread]); });
+    }
     AddUnitLosses(wave);
     if (wave + 1 < waves) after_wave(wave);
   }
+  return absl::OkStatus();
+}
+
+absl::Status StepNetwork::ComputeStages(const PreparedStep& step, const Work& work, int wave) {
+  while (workers_.size() < units_.size()) {
+    workers_.emplace_back().runner = program_->NewRunner();
+  }
+  unit_sums_.resize(std::max(unit_sums_.size(), units_.size()));
+  lane_sums_.resize(slices_.size());
+  for (size_t i = 0; i < slices_.size(); ++i) {
+    lane_statistics_[wave * slices_.size() + i].assign(statistics_size(), 0.0);
+  }
+  for (int stage = 0; stage < static_cast<int>(program_->stages().size()); ++stage) {
+    const Stage& of = program_->stages()[stage];
+    if (of.pass >= 0 && !work.passes[of.pass].runs) continue;
+    threads_.Run(static_cast<int>(units_.size()), [&](int unit, int) {
+      Worker& worker = workers_[unit];
+      if (stage == 0) SetUpUnit(step, work, unit, &worker);
+      unit_sums_[unit].resize(of.sums);
+      worker.runner->RunStage(stage, worker.args, lane_sums_[units_[unit].wave_lane].data(),
+                              unit_sums_[unit].data());
+    });
+    if (of.sums > 0) RETURN_IF_ERROR(AddStageSums(work, wave, stage));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status StepNetwork::AddStageSums(const Work& work, int wave, int stage) {
+  const Stage& of = program_->stages()[stage];
+  const absl::Span<const std::vector<double>> units = unit_sums_;
+  size_t unit = 0;
+  for (size_t i = 0; i < slices_.size(); ++i) {
+    lane_sums_[i].resize(of.sums);
+    SumParts(units.subspan(unit, slices_[i]), absl::MakeSpan(lane_sums_[i]));
+    unit += slices_[i];
+  }
+  if (is_synced_) {
+    all_sums_.resize(of.sums);
+    SumParts(lane_sums_, absl::MakeSpan(all_sums_));
+    RETURN_IF_ERROR(work.add_workers(absl::MakeSpan(all_sums_)));
+    for (std::vector<double>& sums : lane_sums_) sums = all_sums_;
+  }
+  if (of.pass >= 0) return absl::OkStatus();
+  for (size_t i = 0; i < slices_.size(); ++i) {
+    AddStatistics(program_->batch_norms(), stage, lane_sums_[i].data(),
+                  lane_statistics_[wave * slices_.size() + i].data());
+  }
+  return absl::OkStatus();
+}
+
+void StepNetwork::SumStatistics(absl::Span<double> sums) const {
+  if (is_staged_) SumParts(lane_statistics_, sums);
 }
 
 void StepNetwork::CutIntoUnits(const PreparedStep& step, int wave) {
@@ -61,12 +123,18 @@ void StepNetwork::CutIntoUnits(const PreparedStep& step, int wave) {
   unit_losses_.assign(units_.size() * heads_.size(), 0.0);
 }
 
-void StepNetwork::ComputeUnit(const PreparedStep& step, const Work& work, int index, int thread) {
+void StepNetwork::ComputeUnit(const PreparedStep& step, const Work& work, int index,
+                              Worker* worker) {
+  SetUpUnit(step, work, index, worker);
+  worker->runner->Run(worker->args);
+}
+
+void StepNetwork::SetUpUnit(const PreparedStep& step, const Work& work, int index, Worker* to) {
   const Unit& unit = units_[index];
   const RowRange& range = step.ranges[unit.lane];
   const Batch& batch = *range.batch;
   const int rows = unit.end - unit.begin;
-  Worker& worker = workers_[thread];
+  Worker& worker = *to;
   worker.x.Resize(static_cast<size_t>(rows) * input_.width);
   worker.loss_weights.Resize(rows * heads_.size());
   {
@@ -94,7 +162,6 @@ void StepNetwork::ComputeUnit(const PreparedStep& step, const Work& work, int in
                   .global_rows = batch.record.data() + unit.begin};
   SetPasses(step, work, unit, &args);
   args.losses = unit_losses_.data() + index * heads_.size();
-  worker.runner->Run(args);
 }
 
 void StepNetwork::SetPasses(const PreparedStep& step, const Work& work, const Unit& unit,

@@ -2,7 +2,10 @@
 // range of examples.
 //
 // A lane is cut into slices, each a unit of work with gradient buffers of its own (one a pass), so
-// that threads change no bits. Lanes are computed in waves (step_dense.h).
+// that threads change no bits. Lanes are computed in waves (step_dense.h). A network with BatchNorm
+// is computed in stages (worker/graph/batch_norm.h): all units of a wave end one, their sums are
+// added up by lane, or over all lanes and workers where it is synchronised, and the next begins.
+// Then each unit keeps a runner of its own, with the activations of its slice.
 //
 // **Confined to the step thread**, but for the threads that it uses.
 #ifndef PAGODA_WORKER_TRAIN_STEP_NETWORK_H_
@@ -13,6 +16,7 @@
 #include <memory>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "worker/data/batch.h"
 #include "worker/graph/program.h"
@@ -41,11 +45,13 @@ class StepNetwork {
     absl::Span<const double> scales;  // [loss head]: of an example of weight 1.
     absl::Span<const Pass> passes;    // [pass]
     const float* parameters;
+    // Adds up over workers, who all call it alike; of a synchronised BatchNorm.
+    std::function<absl::Status(absl::Span<double>)> add_workers;
   };
   // All lanes of `step`. after_wave(wave) follows each wave but the last, whose gradients are
   // left in the buffers.
-  void Compute(const PreparedStep& step, const Work& work,
-               const std::function<void(int wave)>& after_wave);
+  absl::Status Compute(const PreparedStep& step, const Work& work,
+                       const std::function<void(int wave)>& after_wave);
 
   // Of the last Compute. [pass]: buffers of the last wave.
   std::vector<DenseGradients>& gradients() { return gradients_; }
@@ -54,6 +60,11 @@ class StepNetwork {
   const float* dx(int pass) const { return dx_[pass].data(); }  // [rows of all lanes, width]
   // [lane][loss head]
   absl::Span<const std::vector<double>> lane_losses() const { return lane_losses_; }
+  // Sums of BatchNorms' statistics over lanes [StatisticsSize]; nothing without BatchNorm.
+  size_t statistics_size() const {
+    return is_staged_ ? StatisticsSize(program_->batch_norms()) : 0;
+  }
+  void SumStatistics(absl::Span<double> sums) const;
   // Seconds that a thread, on average, spent on filling the network's input since the last call.
   double TakeGatherSeconds();
 
@@ -69,7 +80,7 @@ class StepNetwork {
     int slice;
     int begin, end;  // Examples of the lane.
   };
-  // What one compute thread works in.
+  // What one compute thread works in, or one unit in stages.
   struct Worker {
     std::unique_ptr<Runner> runner;
     RunArgs args;
@@ -79,7 +90,10 @@ class StepNetwork {
   };
 
   void CutIntoUnits(const PreparedStep& step, int wave);
-  void ComputeUnit(const PreparedStep& step, const Work& work, int index, int thread);
+  void ComputeUnit(const PreparedStep& step, const Work& work, int index, Worker* worker);
+  void SetUpUnit(const PreparedStep& step, const Work& work, int index, Worker* worker);
+  absl::Status ComputeStages(const PreparedStep& step, const Work& work, int wave);
+  absl::Status AddStageSums(const Work& work, int wave, int stage);
   void SetPasses(const PreparedStep& step, const Work& work, const Unit& unit, RunArgs* args);
   void AddUnitLosses(int wave);
 
@@ -89,8 +103,10 @@ class StepNetwork {
   const std::vector<LossHead> heads_;
   const uint64_t seed_;
   ComputeThreads& threads_;
+  bool is_staged_ = false;
+  bool is_synced_ = false;  // BatchNorm over all lanes and workers.
 
-  std::vector<Worker> workers_;            // [thread]
+  std::vector<Worker> workers_;            // [thread]; in stages [unit of a wave], at least.
   std::vector<DenseGradients> gradients_;  // [pass]
   std::vector<Array<float>> dx_;           // [pass]
 
@@ -100,6 +116,11 @@ class StepNetwork {
   std::vector<double> unit_losses_;                // [unit][loss head]
   std::vector<std::vector<double>> slice_losses_;  // [slice][loss head], of one lane.
   std::vector<std::vector<double>> lane_losses_;   // [lane][loss head]
+  // In stages: what units left in the one under way, and lanes in the one before.
+  std::vector<std::vector<double>> unit_sums_;        // [unit][sums]
+  std::vector<std::vector<double>> lane_sums_;        // [lane of the wave][sums]
+  std::vector<double> all_sums_;                      // [sums]
+  std::vector<std::vector<double>> lane_statistics_;  // [lane][StatisticsSize]
 };
 
 }  // namespace pagoda

@@ -173,6 +173,16 @@ inline const std::vector<GraphCase>& GraphCases() {
          g.Head("a", HeadKind::kProbability, g.Dense("out", e.value, 1));
          return g;
        }},
+      {"batch_norm",  // Not training: by running statistics. batch_norm_test.cc trains.
+       [](int width) {
+         Graph g(width);
+         LayerStyle style(TANH);
+         style.normalization = ModelConfig::BATCH;
+         const Value x = g.Mlp("m", g.BatchNorm(g.Input(), {"input"}, {}), {6, 5}, style);
+         const ExpertGroup e = g.Experts("e", x, 2, {4}, style);
+         g.Head("a", HeadKind::kProbability, g.Dense("out", e.value, 1));
+         return g;
+       }},
       {"tied",  // One layer over parts, with and without a bias and an activation.
        [](int width) {
          Graph g(width);

@@ -15,11 +15,11 @@ struct Inputs {
   std::vector<std::vector<double>> labels, weights;
 };
 
-// [parameter_count]: those called stopped/...
+// [parameter_count]: those called stopped/..., and statistics.
 std::vector<bool> StoppedParameters(const ReferenceNetwork<double>& network) {
   std::vector<bool> stopped(network.parameter_count(), false);
   for (const ParameterView& view : network.parameters()) {
-    if (view.name.rfind("stopped/", 0) != 0) continue;
+    if (view.name.rfind("stopped/", 0) != 0 && !view.is_statistic) continue;
     std::fill_n(stopped.begin() + view.offset, int64_t{view.rows} * view.columns, true);
   }
   return stopped;
@@ -38,6 +38,10 @@ TEST_P(NumericGradient, MatchesDerivedOne) {
             .parameters = Uniform("p", network.parameter_count()),
             .labels = {},
             .weights = {}};
+  for (const ParameterView& view : network.parameters()) {
+    if (!view.is_statistic) continue;  // A variance is not below 0.
+    for (int c = 0; c < view.columns; ++c) in.parameters[view.offset + c] += 1.5;
+  }
   for (const Graph::HeadSpec& head : graph.heads()) {
     if (!head.has_loss) continue;
     in.labels.push_back(Uniform(head.name + "/label", kRows));
