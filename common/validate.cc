@@ -60,6 +60,10 @@ absl::Status ValidateTrain(const TrainConfig& train) {
   RETURN_IF_ERROR(InRange("train.patience", train.patience(), 0, 1 << 30));
   RETURN_IF_ERROR(
       InRange("train.evaluate_every_steps", train.evaluate_every_steps(), 0, kMaxInt64));
+  if (!(train.ema_decay() >= 0 && train.ema_decay() < 1)) {
+    return UsageError(absl::StrCat("train.ema_decay = ", train.ema_decay(),
+                                   ": must be in [0, 1), such as 0.999; 0 keeps no averages"));
+  }
   return FiniteAtLeastZero("train.embedding_init", train.embedding_init(), false);
 }
 

@@ -16,6 +16,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/strip.h"
 #include "common/checkpoint/digest.h"
 #include "common/checkpoint/manifest.h"
 #include "common/checkpoint/safetensors.h"
@@ -23,6 +24,7 @@
 #include "common/errors.h"
 #include "common/hash.h"
 #include "common/io/file.h"
+#include "common/optim/ema.h"
 #include "ps/store/row_files.h"
 #include "ps/table/row.h"
 
@@ -283,6 +285,26 @@ absl::StatusOr<std::string> WritePart(const std::string& folder, Part& part) {
                       ",\"file\":", JsonText(file), "}");
 }
 
+// The dense parameters as they serve: without optimizers' states, averages in place of weights.
+std::vector<Tensor> ServingTensors(std::vector<Tensor> dense) {
+  std::map<std::string, Tensor> serving;
+  for (Tensor& tensor : dense) {
+    if (IsOptimizerState(tensor.name)) continue;
+    absl::string_view name = tensor.name;
+    const bool is_average = absl::ConsumeSuffix(&name, kAverageSuffix);
+    std::string parameter(name);
+    tensor.name = parameter;
+    if (is_average) {
+      serving.insert_or_assign(std::move(parameter), std::move(tensor));
+    } else {
+      serving.emplace(std::move(parameter), std::move(tensor));
+    }
+  }
+  std::vector<Tensor> tensors;
+  for (auto& [name, tensor] : serving) tensors.push_back(std::move(tensor));
+  return tensors;
+}
+
 absl::Status WriteDump(const std::string& checkpoint, const Manifest& manifest,
                        const std::string& folder, bool dense) {
   ASSIGN_OR_RETURN(PartCollector collector, PartCollector::Make(manifest.schema()));
@@ -298,11 +320,8 @@ absl::Status WriteDump(const std::string& checkpoint, const Manifest& manifest,
   }
   if (dense) {
     ASSIGN_OR_RETURN(std::vector<Tensor> tensors, ReadDense(checkpoint, manifest));
-    tensors.erase(
-        std::remove_if(tensors.begin(), tensors.end(),
-                       [](const Tensor& tensor) { return IsOptimizerState(tensor.name); }),
-        tensors.end());
-    RETURN_IF_ERROR(WriteSafetensors(JoinPath(folder, "dense.safetensors"), tensors, {}));
+    RETURN_IF_ERROR(WriteSafetensors(JoinPath(folder, "dense.safetensors"),
+                                     ServingTensors(std::move(tensors)), {}));
   }
   const std::string json = absl::StrCat(
       "{\"format_version\":1,\"step\":", manifest.state().step(),

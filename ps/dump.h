@@ -3,8 +3,8 @@
 //
 // dump = OUTPUT/manifest.json                          step, digest, tables, smearing factors
 //        OUTPUT/tables/NAME/part-00000.safetensors     ids U64 [n] ascending, rows F32 [n, dim]
-//        OUTPUT/dense.safetensors                      on request: the dense parameters, without
-//        optimizer states
+//        OUTPUT/dense.safetensors                      on request: the dense parameters, as their
+//        averages (train.ema_decay) where they have one, without optimizer states
 // NAME is a table, or a feature of a shared table: its ids are then the feature's own values,
 // without the salt. A dump is written to OUTPUT.tmp and renamed: readers never see half of one.
 //

@@ -130,6 +130,8 @@ TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
        "train.best_by = \"incom\": there is none; did you mean income?"},
       {"train { sparse_optimizer: 'spare' }", "did you mean sparse?"},
       {"train { embedding_init: nan }", "train.embedding_init = nan"},
+      {"train { ema_decay: 1 }", "train.ema_decay = 1: must be in [0, 1)"},
+      {"train { ema_decay: nan }", "train.ema_decay = nan: must be in [0, 1)"},
       {"train { keep: 0 }", "train.keep = 0"},
       {"optimizer { name: 'sparse' learning_rate: 0 }", "optimizer[sparse].learning_rate = 0"},
       {"optimizer { name: 'x' }", "optimizer[x].rule: is missing"},

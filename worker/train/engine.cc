@@ -27,6 +27,7 @@ StepOptions MakeStepOptions(const Job& job, const Cluster& cluster, const Engine
   options.method = job.method;
   options.steps_taken = engine.steps_taken;
   options.weighting = {train.weighting(), engine.steps_per_epoch, engine.weighting_state};
+  options.ema_decay = train.ema_decay();
   options.seed = train.seed();
   return options;
 }

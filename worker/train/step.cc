@@ -154,6 +154,7 @@ class Stepper::Impl {
   absl::Status Update(const PreparedStep& step, const PreparedStep* next);
   absl::Status UpdateCombined(const PreparedStep& step, const PreparedStep* next);
   absl::Status MeasureTasks();
+  void EndMoves();
   absl::Status ComputeLanes(const PreparedStep& step);
   StepNetwork::Work WorkOf(absl::Span<const StepNetwork::Pass> passes) const;
   void MoveRunningStatistics();
@@ -212,7 +213,7 @@ Stepper::Impl::Impl(const StepOptions& options, const Program* program, const Sc
       exchange_(std::move(shards)),
       threads_(options.threads),
       network_(program, &input_, loss_heads_, options.lane_count, options.seed, &threads_),
-      dense_(program, DenseOptimizers(options.method), options.seed),
+      dense_(program, DenseOptimizers(options.method), options.seed, options.ema_decay),
       dense_update_(&dense_, &network_.gradients(), group, &threads_),
       row_push_(schema->table_size(), options.method.optimizers, &threads_),
       weighting_(options.weighting, options.tasks, options.method, options.seed),
@@ -253,7 +254,7 @@ absl::StatusOr<StepResult> Stepper::Impl::Run(PreparedStep& step, PreparedStep* 
   RETURN_IF_ERROR(ComputeLanes(step));
   RETURN_IF_ERROR(ReduceLosses(step, next, &result));
   RETURN_IF_ERROR(combines_ ? UpdateCombined(step, next) : Update(step, next));
-  for (size_t o = 0; o < moves_.size(); ++o) steps_taken_[o] += moves_[o].moves;
+  EndMoves();
   MoveRunningStatistics();
   {
     const Timed timed(&profile_.pull_wait);
@@ -275,6 +276,15 @@ void Stepper::Impl::MoveRunningStatistics() {
         return std::any_of(owners.begin(), owners.end(), runs);
       },
       dense_.mutable_data());
+}
+
+void Stepper::Impl::EndMoves() {
+  const Timed timed(&profile_.dense_apply);
+  std::vector<int64_t> moved(moves_.size(), 0);
+  for (size_t o = 0; o < moves_.size(); ++o) {
+    if (moves_[o].moves) moved[o] = ++steps_taken_[o];
+  }
+  dense_.Average(moved, &threads_);
 }
 
 absl::Status Stepper::Impl::Update(const PreparedStep& step, const PreparedStep* next) {
@@ -494,7 +504,7 @@ absl::Status Stepper::Impl::Predict(const Batch& batch,
     const RowRange range = {&batch, begin, std::min(begin + kPredictRows, batch.rows)};
     planner_.Plan(absl::MakeSpan(&range, 1), &predict_plan_);
     RETURN_IF_ERROR(exchange_.Pull(predict_plan_, &predict_rows_));
-    network_.Predict(range, predict_plan_, predict_rows_.values, dense_.data(), predictions);
+    network_.Predict(range, predict_plan_, predict_rows_.values, dense_.Serving(), predictions);
   }
   predict_rows_ = {};
   return absl::OkStatus();

@@ -58,6 +58,7 @@ struct StepOptions {
   // [optimizer]: steps that it has taken already (resume); empty: none.
   std::vector<int64_t> steps_taken;
   StepWeightingOptions weighting;
+  double ema_decay = 0;  // Of the dense parameters' averages; 0: none.
   uint64_t seed = 1;
 };
 
@@ -116,16 +117,17 @@ class Stepper {
   // good for destroying.
   absl::StatusOr<StepResult> Run(PreparedStep& step, PreparedStep* next);
 
-  // Predictions of one batch at the current weights; changes nothing, asks no other worker.
+  // Predictions of one batch at the current weights, the dense ones' averages if there are any;
+  // changes nothing, asks no other worker.
   // predictions[head][row], heads as Program::heads().
   absl::Status Predict(const Batch& batch, std::vector<std::vector<float>>* predictions);
 
-  // Dense parameters and their optimizers' states as named tensors: "NAME" and "NAME.state0", ...,
-  // or "NAME.OPTIMIZER.state0" where several have states; weights [rows, columns], biases
-  // [columns].
+  // Dense parameters, their averages and their optimizers' states as named tensors: "NAME",
+  // "NAME.ema" and "NAME.state0", ..., or "NAME.OPTIMIZER.state0" where several have states;
+  // weights [rows, columns], biases [columns].
   std::vector<Tensor> DenseTensors() const;
-  // Any order. With require_states every parameter and state must be there; without (--init), what
-  // is missing keeps its value. DataError for a shape, dtype or value that does not fit, UsageError
+  // Any order. With require_states every parameter, average and state must be there; without
+  // (--init), what is missing keeps its value, and averages start at the weights. DataError for a shape, dtype or value that does not fit, UsageError
   // for a name that is not in the model; nothing changes then.
   absl::Status LoadDense(const std::vector<Tensor>& tensors, bool require_states);
 

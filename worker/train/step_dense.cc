@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/errors.h"
+#include "common/optim/ema.h"
 #include "glog/logging.h"
 
 namespace pagoda {
@@ -111,7 +112,7 @@ class PointerTree {
 }  // namespace
 
 DenseParameters::DenseParameters(const Program* program, std::vector<DenseOptimizer> optimizers,
-                                 uint64_t seed)
+                                 uint64_t seed, double ema_decay)
     : program_(program),
       optimizers_(std::move(optimizers)),
       size_(program->parameter_count()),
@@ -132,24 +133,39 @@ DenseParameters::DenseParameters(const Program* program, std::vector<DenseOptimi
       std::fill_n(weights_.data() + piece.begin, piece.size, 0.0f);
     }
   }
+  if (ema_decay > 0) MakeAverages(ema_decay);
 }
 
-std::vector<const ParameterView*> DenseParameters::ViewsOf(const DenseOptimizer& optimizer) const {
+bool DenseParameters::Owns(int optimizer, const ParameterView& view) const {
+  const DenseOptimizer& one = optimizers_[optimizer];
+  return one.owns_all ||
+         std::binary_search(one.parameters.begin(), one.parameters.end(), view.name);
+}
+
+void DenseParameters::MakeAverages(double decay) {
+  std::vector<std::vector<int>> owners;
+  for (const ParameterView& view : program_->parameters()) {
+    owners.emplace_back();
+    for (int o = 0; o < static_cast<int>(optimizers_.size()); ++o) {
+      if (Owns(o, view)) owners.back().push_back(o);
+    }
+  }
+  averages_ = std::make_unique<WeightAverages>(decay, program_, std::move(owners),
+                                               absl::MakeSpan(weights_.data(), size_));
+}
+
+std::vector<const ParameterView*> DenseParameters::ViewsOf(int optimizer) const {
   std::vector<const ParameterView*> views;
   for (const ParameterView& view : program_->parameters()) {
-    const auto& owned = optimizer.parameters;
-    if (optimizer.owns_all || std::binary_search(owned.begin(), owned.end(), view.name)) {
-      views.push_back(&view);
-    }
+    if (Owns(optimizer, view)) views.push_back(&view);
   }
   std::sort(views.begin(), views.end(),
             [](const ParameterView* a, const ParameterView* b) { return a->offset < b->offset; });
   return views;
 }
 
-std::vector<DenseParameters::Piece> DenseParameters::PiecesOf(
-    const DenseOptimizer& optimizer) const {
-  if (optimizer.owns_all) return {{0, size_}};
+std::vector<DenseParameters::Piece> DenseParameters::PiecesOf(int optimizer) const {
+  if (optimizers_[optimizer].owns_all) return {{0, size_}};
   std::vector<Piece> pieces;
   for (const ParameterView* view : ViewsOf(optimizer)) AppendRows(*view, &pieces);
   std::sort(pieces.begin(), pieces.end(),
@@ -185,7 +201,7 @@ void DenseParameters::CutIntoChunks(int optimizer) {
   if (optimizers_[optimizer].rule->is_element_wise()) {
     std::vector<Piece> pieces;
     int64_t size = 0;
-    for (Piece piece : PiecesOf(optimizers_[optimizer])) {
+    for (Piece piece : PiecesOf(optimizer)) {
       while (piece.size > 0) {
         const int64_t n = std::min(piece.size, kChunk - size);
         pieces.push_back({piece.begin, n});
@@ -198,7 +214,7 @@ void DenseParameters::CutIntoChunks(int optimizer) {
     }
     AddChunk(optimizer, std::move(pieces));
   } else {
-    for (const ParameterView* view : ViewsOf(optimizers_[optimizer])) {
+    for (const ParameterView* view : ViewsOf(optimizer)) {
       std::vector<Piece> rows;
       AppendRows(*view, &rows);
       AddChunk(optimizer, Joined(rows));
@@ -230,7 +246,8 @@ void DenseParameters::Apply(const RuleStep& step, const Chunk& chunk, const floa
 }
 
 float* DenseParameters::Element(const Named& tensor, int64_t i) {
-  if (tensor.optimizer < 0) return &weights_[i];
+  if (tensor.kind == Named::kWeights) return &weights_[i];
+  if (tensor.kind == Named::kAverage) return averages_->data() + i;
   // Pieces ascend within a chunk, and so do chunks by their first piece; whole tensors may lie
   // between one another's rows, so a tensor is found by where it begins.
   const int64_t first =
@@ -255,15 +272,16 @@ float* DenseParameters::Element(const Named& tensor, int64_t i) {
 std::vector<DenseParameters::Named> DenseParameters::Names() const {
   std::vector<Named> names;
   for (const ParameterView& view : program_->parameters()) {
-    names.push_back({&view, -1, 0, view.name});
+    names.push_back({&view, Named::kWeights, 0, 0, view.name});
+    if (averages_ != nullptr && averages_->Has(view)) {
+      names.push_back({&view, Named::kAverage, 0, 0, absl::StrCat(view.name, kAverageSuffix)});
+    }
     for (int o = 0; o < static_cast<int>(optimizers_.size()); ++o) {
+      if (!Owns(o, view)) continue;
       const DenseOptimizer& optimizer = optimizers_[o];
-      const int states = optimizer.rule->dense_state_arrays();
-      const bool owned =
-          optimizer.owns_all ||
-          std::binary_search(optimizer.parameters.begin(), optimizer.parameters.end(), view.name);
-      for (int state = 0; owned && state < states; ++state) {
-        names.push_back({&view, o, state, StateName(view.name, optimizer.label, state)});
+      for (int state = 0; state < optimizer.rule->dense_state_arrays(); ++state) {
+        names.push_back(
+            {&view, Named::kState, o, state, StateName(view.name, optimizer.label, state)});
       }
     }
   }
@@ -312,16 +330,25 @@ absl::Status DenseParameters::Load(const std::vector<Tensor>& tensors, bool requ
         absl::StrJoin(program_->parameters(), ", ",
                       [](std::string* out, const ParameterView& v) { out->append(v.name); })));
   }
-  // Nothing changes unless everything fits.
+  // Nothing changes unless everything fits. Weights come before their average, which starts at them
+  // where none is given.
   for (const auto& [one, tensor] : found) {
-    const char* from = tensor->bytes.data();
-    for (int r = 0; r < one.view->rows; ++r) {
-      for (int c = 0; c < one.view->columns; ++c, from += sizeof(float)) {
-        std::memcpy(Element(one, one.view->offset + r * one.view->stride + c), from, sizeof(float));
-      }
+    Store(one, *tensor);
+    if (one.kind == Named::kWeights && averages_ != nullptr) {
+      Store({one.view, Named::kAverage, 0, 0, ""}, *tensor);
     }
   }
   return absl::OkStatus();
+}
+
+void DenseParameters::Store(const Named& to, const Tensor& tensor) {
+  const ParameterView& view = *to.view;
+  const char* from = tensor.bytes.data();
+  for (int r = 0; r < view.rows; ++r) {
+    for (int c = 0; c < view.columns; ++c, from += sizeof(float)) {
+      std::memcpy(Element(to, view.offset + r * view.stride + c), from, sizeof(float));
+    }
+  }
 }
 
 DenseGradients::DenseGradients(int64_t size, int lane_count, int threads)

@@ -32,6 +32,8 @@
 #include "common/optim/rule.h"
 #include "worker/graph/program.h"
 #include "worker/train/step_array.h"
+#include "worker/train/step_average.h"
+#include "worker/train/step_threads.h"
 #include "worker/train/step_tree.h"
 
 namespace pagoda {
@@ -51,12 +53,19 @@ class DenseParameters {
   static constexpr int64_t kChunk = 2048;
   static constexpr int kMaxSlices = 16;  // Of a lane; SliceCount gives about 4.
 
-  // Initial values by (seed, name). `program` must outlive this.
-  DenseParameters(const Program* program, std::vector<DenseOptimizer> optimizers, uint64_t seed);
+  // Initial values by (seed, name). `program` must outlive this. ema_decay 0: no averages.
+  DenseParameters(const Program* program, std::vector<DenseOptimizer> optimizers, uint64_t seed,
+                  double ema_decay = 0);
 
   const float* data() const { return weights_.data(); }  // [P]
   // For what no optimizer moves: running statistics.
   float* mutable_data() { return weights_.data(); }
+  // What predictions are made with: averages where there are any; [P].
+  const float* Serving() { return averages_ == nullptr ? data() : averages_->Serving(data()); }
+  // Ends a step, after all rules: steps [optimizer], its count with this step, 0 if it stood.
+  void Average(absl::Span<const int64_t> steps, ComputeThreads* threads) {
+    if (averages_ != nullptr) averages_->Step(steps, data(), threads);
+  }
   int64_t size() const { return size_; }
 
   // Elements [begin, begin + size) of the flat array.
@@ -90,22 +99,27 @@ class DenseParameters {
   absl::Status Load(const std::vector<Tensor>& tensors, bool require_states);
 
  private:
-  // A tensor of Tensors(): a parameter (optimizer < 0), or one of its states.
+  // A tensor of Tensors(): a parameter, its average, or one of its states.
   struct Named {
+    enum Kind { kWeights, kAverage, kState };
     const ParameterView* view;
-    int optimizer;
-    int state;
+    Kind kind;
+    int optimizer;  // kState: whose ...
+    int state;      // ... and which.
     std::string name;
   };
+  bool Owns(int optimizer, const ParameterView& view) const;
+  void MakeAverages(double decay);
   std::vector<Named> Names() const;
   void CutIntoChunks(int optimizer);
   // What an optimizer owns, in the order of the array.
-  std::vector<const ParameterView*> ViewsOf(const DenseOptimizer& optimizer) const;
-  std::vector<Piece> PiecesOf(const DenseOptimizer& optimizer) const;
+  std::vector<const ParameterView*> ViewsOf(int optimizer) const;
+  std::vector<Piece> PiecesOf(int optimizer) const;
   void AddChunk(int optimizer, std::vector<Piece> pieces);
   bool FindOverlap() const;
   // Where flat element i of a tensor stands.
   float* Element(const Named& tensor, int64_t i);
+  void Store(const Named& to, const Tensor& tensor);
 
   const Program* const program_;
   const std::vector<DenseOptimizer> optimizers_;
@@ -115,7 +129,8 @@ class DenseParameters {
   std::vector<int> first_chunk_;        // [optimizer + 1]
   std::vector<int64_t> element_begin_;  // [optimizer + 1]
   bool optimizers_overlap_ = false;
-  Array<float> weights_;                // [P]
+  Array<float> weights_;                      // [P]
+  std::unique_ptr<WeightAverages> averages_;  // Null: none are wanted.
   // What chunks have taken so far, while they are cut.
   int64_t element_end_ = 0;
   int64_t state_end_ = 0;

@@ -47,6 +47,7 @@ struct Job {
   std::vector<TaskConfig> tasks;
   TrainingMethod method;       // Of MakeJob: optimizer 0 is the rows', 1 the dense parameters'.
   WeightingConfig weighting;
+  double ema_decay = 0;
   std::optional<Graph> graph;  // MakeGraph's unless it is set.
   std::function<void(Batch*)> change_batch;  // What MakeBatch does at its end.
 };
@@ -120,6 +121,7 @@ inline StepOptions OptionsFor(const Job& job, int threads, int lanes) {
   options.tasks = job.tasks;
   options.method = job.method;
   options.weighting.config = job.weighting;
+  options.ema_decay = job.ema_decay;
   options.seed = 7;
   return options;
 }
