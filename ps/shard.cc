@@ -119,7 +119,7 @@ absl::StatusOr<Message> Shard::Impl::Answer(const Message& request) {
     case WireHeader::PULL: {
       ASSIGN_OR_RETURN(const std::vector<IdList> lists,
                        CheckIds(request.header.segment(), Ids(request)));
-      return Rows(lists);
+      return Rows(lists, /*tells_absent=*/true);
     }
     case WireHeader::CHECKPOINT:
       return HandleCheckpoint(request.header.checkpoint());

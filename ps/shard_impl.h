@@ -158,7 +158,7 @@ class Shard::Impl {
   bool Ready(const WireHeader& step) const;
   void AnswerReady(Outbox& outbox);
   absl::StatusOr<Message> StepReply(Client& client, const WireHeader& step);
-  absl::StatusOr<Message> Rows(const std::vector<IdList>& lists);
+  absl::StatusOr<Message> Rows(const std::vector<IdList>& lists, bool tells_absent = false);
   std::vector<uint32_t> MissingClients() const;
   void FailPending(const absl::Status& status, Outbox& outbox);
 

@@ -371,23 +371,31 @@ absl::StatusOr<Message> Shard::Impl::StepReply(Client& client, const WireHeader&
   return Rows(announced->second.lists);
 }
 
-absl::StatusOr<Message> Shard::Impl::Rows(const std::vector<IdList>& lists) {
+absl::StatusOr<Message> Shard::Impl::Rows(const std::vector<IdList>& lists, bool tells_absent) {
   Message reply;
-  size_t count = 0;
+  size_t count = 0, ids = 0, total = 0;
   for (const IdList& list : lists) {
     count += list.ids.size() * job_->tables[list.table]->layout().dim();
+    total += list.ids.size();
     Segment& segment = *reply.header.add_segment();
     segment.set_table(list.table);
     segment.set_count(static_cast<uint32_t>(list.ids.size()));
   }
   // Not zeroed: every value is written.
   const std::shared_ptr<float[]> values = std::make_shared_for_overwrite<float[]>(count);
-  size_t first = 0;
+  size_t first = 0;            // Value of the list in hand, as `ids` is its first id.
+  std::vector<size_t> absent;  // Of one table.
+  std::string& bits = *reply.header.mutable_absent();
   for (const IdList& list : lists) {
     Table& table = *job_->tables[list.table];
-    absl::Status found = table.Lookup(list.ids, values.get() + first);
+    absent.clear();
+    absl::Status found =
+        table.Lookup(list.ids, values.get() + first, tells_absent ? &absent : nullptr);
     if (!found.ok()) return job_->failed = found;
     first += list.ids.size() * table.layout().dim();
+    if (!absent.empty()) bits.resize((total + 7) / 8);
+    for (const size_t i : absent) bits[(ids + i) / 8] |= static_cast<char>(1 << (ids + i) % 8);
+    ids += list.ids.size();
   }
   reply.values = Buffer(values.get(), count * sizeof(float), values);
   return reply;

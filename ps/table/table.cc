@@ -354,7 +354,8 @@ void Table::Unpin(absl::Span<const uint64_t> ids) {
   for (const uint64_t id : t.absent_ids) t.slots.Erase(id);
 }
 
-absl::Status Table::Lookup(absl::Span<const uint64_t> ids, float* out) {
+absl::Status Table::Lookup(absl::Span<const uint64_t> ids, float* out,
+                           std::vector<size_t>* absent) {
   Impl& t = *impl_;
   const size_t dim = t.layout.dim(), bytes = dim * sizeof(float);
   const bool marks = t.store != nullptr;
@@ -366,6 +367,7 @@ absl::Status Table::Lookup(absl::Span<const uint64_t> ids, float* out) {
       if (marks) slot->flags |= Slot::kReferenced;
     } else if (slot != nullptr || !marks) {
       t.layout.InitialWeights(ids[i], out + i * dim);
+      if (absent != nullptr) absent->push_back(i);
     } else {
       t.absent.push_back(i);
       t.absent_ids.push_back(ids[i]);
@@ -377,6 +379,7 @@ absl::Status Table::Lookup(absl::Span<const uint64_t> ids, float* out) {
       std::memcpy(weights, stored + RowLayout::kWeightsOffset, bytes);
     } else {
       t.layout.InitialWeights(t.absent_ids[i], weights);
+      if (absent != nullptr) absent->push_back(t.absent[i]);
     }
     return absl::OkStatus();
   });

@@ -70,7 +70,9 @@ class Table {
   void Unpin(absl::Span<const uint64_t> ids);
 
   // out [n, dim] <- weights. Changes nothing that a row, a digest or another lookup could see.
-  absl::Status Lookup(absl::Span<const uint64_t> ids, float* out);
+  // absent, unless null: the places in ids without a row are appended, in any order.
+  absl::Status Lookup(absl::Span<const uint64_t> ids, float* out,
+                      std::vector<size_t>* absent = nullptr);
 
   // Applies optimizer `optimizer` (index in layout().optimizers()) along gradients [n, dim];
   // creates absent rows. `step` is recorded in the rows.

@@ -110,6 +110,8 @@ std::string Fingerprint(const DatasetConfig& config, const InputLayout& input,
     if (feature.has_cross()) feature.mutable_cross()->Clear();
     feature.clear_transform();
     feature.clear_buckets();
+    feature.clear_import();  // Rows of a table, not of the data.
+    feature.clear_frozen();
   }
   for (TaskConfig& task : *relevant.mutable_task()) {
     task.clear_weight();

@@ -14,6 +14,7 @@
 #include "absl/strings/str_format.h"
 #include "common/errors.h"
 #include "common/io/file.h"
+#include "glog/logging.h"
 #include "worker/data/record.h"
 #include "worker/train/agreement.h"
 #include "worker/train/engine.h"
@@ -189,8 +190,12 @@ absl::Status RunEvaluate(Job job, const Cluster& cluster) {
     if (cluster.workers->rank() != 0) continue;
     progress.Table(SplitName(split), step, evaluation.tasks, "");
     for (const std::string& line : GatesTable(evaluation.gates)) progress.Line(line);
+    const std::string unseen = UnseenText(split, evaluation.unseen);
+    if (!unseen.empty()) progress.Line(unseen);
     progress.Line(
-        EvalLine(split, step, evaluation.tasks, loaded->job.config.train().best_by()).ToString());
+        EvalLine(split, step, evaluation.tasks, loaded->job.config.train().best_by(),
+                 evaluation.unseen)
+            .ToString());
   }
   return Finish(cluster, *loaded);
 }
@@ -203,6 +208,8 @@ absl::Status RunPredict(Job job, const Cluster& cluster) {
                    EvaluatorOf(*loaded, cluster).Predict(split, *loaded->engine.stepper));
   absl::Status status;
   if (cluster.workers->rank() == 0) {
+    const auto unseen = CollectUnseen(predictions, loaded->job.data.input);
+    if (!unseen.empty()) LOG(WARNING) << UnseenText(split, unseen);
     ConvertPredictions(loaded->job.config, heads, loaded->job.manifest->state(), &predictions);
     status = WriteCsv(loaded->job.options.output, ColumnsOf(loaded->job, heads, predictions));
   }

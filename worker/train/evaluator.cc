@@ -19,9 +19,12 @@ constexpr int64_t kSmearingRows = 65536;
 // Which blocks of a split are predicted, and what of each block travels.
 class BlockPlan {
  public:
-  BlockPlan(int64_t rows, int tasks, const std::vector<Graph::HeadSpec>& heads,
+  BlockPlan(int64_t rows, const DataSchema& schema, const std::vector<Graph::HeadSpec>& heads,
             const PredictOptions& options)
-      : rows_(rows), tasks_(tasks), has_groups_(options.group_feature >= 0) {
+      : rows_(rows),
+        tasks_(static_cast<int>(schema.tasks.size())),
+        features_(static_cast<int>(schema.input.embeddings.size())),
+        has_groups_(options.group_feature >= 0) {
     const int64_t all = (rows + Program::kTileRows - 1) / Program::kTileRows;
     const int64_t wanted =
         options.max_rows > 0
@@ -43,11 +46,13 @@ class BlockPlan {
   const std::vector<int>& gates() const { return gates_; }    // ... and whose sums do.
   size_t head_count() const { return head_count_; }
   int tasks() const { return tasks_; }
+  int features() const { return features_; }  // That have embeddings.
   bool has_groups() const { return has_groups_; }
 
  private:
   const int64_t rows_;
   const int tasks_;
+  const int features_;
   const bool has_groups_;
   std::vector<int64_t> blocks_;
   std::vector<int> values_, gates_;
@@ -60,7 +65,8 @@ void Append(const T* values, size_t count, std::string* out) {
 }
 
 // One worker's blocks: of each block of R rows, predictions [value head, R], labels [task, R],
-// weights [task, R] (floats), groups [R] (u64), sums over rows [gate head] (doubles).
+// weights [task, R] (floats), groups [R] (u64), sums over rows [gate head] (doubles), values without
+// a row [embedding feature] (i64).
 absl::StatusOr<std::string> PredictBlocks(Group& workers, const Dataset& dataset, Split split,
                                           Stepper& stepper, const BlockPlan& plan,
                                           int group_feature) {
@@ -80,6 +86,7 @@ absl::StatusOr<std::string> PredictBlocks(Group& workers, const Dataset& dataset
       const double sum = std::accumulate(predictions[head].begin(), predictions[head].end(), 0.0);
       Append(&sum, 1, &out);
     }
+    Append(stepper.unseen().data(), stepper.unseen().size(), &out);
   }
   return out;
 }
@@ -96,6 +103,7 @@ class Assembler {
     split.labels.resize(plan_.tasks());
     split.weights.resize(plan_.tasks());
     split.gate_means.assign(plan_.head_count(), 0.0);
+    split.unseen.assign(plan_.features(), 0);
     int64_t rows = 0;
     for (size_t i = 0; i < plan_.block_count(); ++i) {
       const int count = plan_.block_rows(i);
@@ -109,6 +117,9 @@ class Assembler {
         Take(1, &sum);
         if (!sum.empty()) split.gate_means[head] += sum[0];
       }
+      std::vector<int64_t> unseen;
+      Take(plan_.features(), &unseen);
+      for (size_t f = 0; f < unseen.size(); ++f) split.unseen[f] += unseen[f];
       rows += count;
     }
     for (double& mean : split.gate_means) mean /= static_cast<double>(std::max<int64_t>(rows, 1));
@@ -155,12 +166,21 @@ std::vector<GateUse> CollectGates(const SplitPredictions& split,
 
 }  // namespace
 
+std::vector<UnseenValues> CollectUnseen(const SplitPredictions& split, const InputLayout& input) {
+  std::vector<UnseenValues> unseen;
+  for (size_t f = 0; f < input.embeddings.size(); ++f) {
+    // Other embedding sets have the same values.
+    if (!input.embeddings[f].set.empty() || split.unseen[f] == 0) continue;
+    unseen.push_back({input.embeddings[f].name, split.unseen[f]});
+  }
+  return unseen;
+}
+
 absl::StatusOr<SplitPredictions> PredictSplit(Group& workers, const Dataset& dataset, Split split,
                                               Stepper& stepper,
                                               const std::vector<Graph::HeadSpec>& heads,
                                               const PredictOptions& options) {
-  const BlockPlan plan(dataset.rows(split), static_cast<int>(dataset.schema().tasks.size()), heads,
-                       options);
+  const BlockPlan plan(dataset.rows(split), dataset.schema(), heads, options);
   ASSIGN_OR_RETURN(const std::string mine,
                    PredictBlocks(workers, dataset, split, stepper, plan, options.group_feature));
   ASSIGN_OR_RETURN(const auto all, workers.Gather(0, mine));
@@ -193,6 +213,7 @@ absl::StatusOr<Evaluation> Evaluator::Evaluate(Split split, Stepper& stepper,
   if (workers->rank() != 0) return evaluation;
   evaluation.tasks = ComputeMetrics(predictions, *config, *heads, state);
   evaluation.gates = CollectGates(predictions, *heads);
+  evaluation.unseen = CollectUnseen(predictions, dataset->schema().input);
   return evaluation;
 }
 

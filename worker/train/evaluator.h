@@ -34,6 +34,7 @@ struct SplitPredictions {
   std::vector<std::vector<float>> weights;  // [task][N]; 0: outside the task's sample space
   std::vector<uint64_t> groups;             // [N], or empty
   std::vector<double> gate_means;           // [head]; of gates' elements only, else 0
+  std::vector<int64_t> unseen;              // [embedding feature]: values without a row
 };
 
 struct PredictOptions {
@@ -81,11 +82,21 @@ struct GateUse {
   std::vector<Share> experts;
 };
 
+// Values of a feature for which its table has no row: neither trained nor imported, they are
+// represented by initial weights.
+struct UnseenValues {
+  std::string feature;
+  int64_t values = 0;  // Above 0.
+};
+
 // Metrics of a split, at worker 0.
 struct Evaluation {
   std::vector<TaskMetrics> tasks;  // In configuration order.
   std::vector<GateUse> gates;
+  std::vector<UnseenValues> unseen;  // Of features that have some.
 };
+
+std::vector<UnseenValues> CollectUnseen(const SplitPredictions& split, const InputLayout& input);
 
 // What the evaluations of a job have in common.
 struct Evaluator {

@@ -1,4 +1,6 @@
-// What a fresh run begins with besides initial values: --init's file or --warm_start's checkpoint.
+// What a fresh run begins with besides initial values: --init's file or --warm_start's checkpoint,
+// and the embeddings that features import (worker/data/vectors.h). Of a table that the checkpoint
+// of a warm start has, its rows are taken; one that --init has rows for may not be imported too.
 //
 // Rows come to the shards as a checkpoint of rows alone that worker 0 writes into RUN_DIR/init and
 // hello names; dense tensors are loaded when the engine is there.

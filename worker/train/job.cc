@@ -12,6 +12,7 @@
 #include "common/errors.h"
 #include "common/io/file.h"
 #include "common/optim/rule.h"
+#include "worker/data/vectors.h"
 #include "worker/graph/gates.h"
 #include "worker/models/model.h"
 #include "worker/train/fuse.h"
@@ -48,6 +49,11 @@ absl::Status MergeFile(const JobOptions& options, const std::string& kind, const
     for (std::string& one : *source.mutable_path()) {
       if (!absl::EndsWith(one, "|")) one = AbsolutePath(JoinPath(folder, one));
     }
+  }
+  for (FeatureConfig& feature : *layer.mutable_dataset()->mutable_feature()) {
+    if (!feature.import().has_path()) continue;
+    std::string* const path = feature.mutable_import()->mutable_path();
+    *path = AbsolutePath(JoinPath(folder, *path));
   }
   MergeConfig(layer, config);
   return absl::OkStatus();
@@ -86,6 +92,11 @@ absl::StatusOr<Config> MergeLayers(const JobOptions& options, const Manifest* ma
       if (!absl::EndsWith(one, "|")) one = AbsolutePath(one);
     }
   }
+  for (FeatureConfig& feature : *config.mutable_dataset()->mutable_feature()) {
+    if (!feature.import().has_path()) continue;
+    std::string* const path = feature.mutable_import()->mutable_path();
+    *path = AbsolutePath(*path);
+  }
   return config;
 }
 
@@ -96,8 +107,7 @@ absl::Status DeriveEmbeddingSets(Config* config) {
   for (const EmbeddingSet& set : sets) *derived.add_embedding_set() = set;
   ModelConfig given;
   *given.mutable_embedding_set() = model->embedding_set();
-  if (model->embedding_set_size() > 0 &&
-      given.SerializeAsString() != derived.SerializeAsString()) {
+  if (model->embedding_set_size() > 0 && given.SerializeAsString() != derived.SerializeAsString()) {
     return UsageError("model.embedding_set: it is derived from the model and `wide`; leave it out");
   }
   model->mutable_embedding_set()->Swap(derived.mutable_embedding_set());
@@ -183,6 +193,7 @@ absl::StatusOr<Job> ResolveJob(const JobOptions& options) {
   }
   RETURN_IF_ERROR(DeriveEmbeddingSets(&job.config));
   ASSIGN_OR_RETURN(job.data, MakeDataSchema(job.config));
+  RETURN_IF_ERROR(CheckImports(job.config, job.data));
   ASSIGN_OR_RETURN(const Graph graph, BuildGraph(job));
   ASSIGN_OR_RETURN(job.method, ResolveMethod(job.config, job.data, graph));
   RETURN_IF_ERROR(ArrangeWeighting(job.config, graph, &job.method));

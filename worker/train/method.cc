@@ -17,6 +17,7 @@
 #include "common/config.h"
 #include "common/errors.h"
 #include "common/optim/rule.h"
+#include "worker/data/vectors.h"
 #include "worker/graph/reach.h"
 
 namespace pagoda {
@@ -355,13 +356,17 @@ absl::StatusOr<TrainingMethod> ResolveMethod(const Config& config, const DataSch
                                              const Graph& graph) {
   TrainingMethod method;
   Owned all = {ParameterNames(graph), {}};
-  for (size_t table = 0; table < data.tables.size(); ++table) {
-    all.tables.push_back(static_cast<int>(table));
+  const std::vector<int> frozen = FrozenTables(config, data);
+  for (int table = 0; table < static_cast<int>(data.tables.size()); ++table) {
+    if (!absl::c_binary_search(frozen, table)) all.tables.push_back(table);
   }
   RETURN_IF_ERROR(config.train().method() == TrainConfig::JOINT
                       ? ResolveJoint(config, data, graph, all, &method)
                       : ResolveAlternating(config, data, graph, all, &method));
   method.frozen = FindFrozen(data, all, method);
+  for (const int table : frozen) {
+    method.frozen.push_back(absl::StrCat(kRowsPrefix, data.tables[table].name()));
+  }
   return method;
 }
 

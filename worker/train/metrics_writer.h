@@ -7,6 +7,7 @@
 //   numbers: "mse", "mae", ... in label units; "training_units":{"mse":x,...} where they differ;
 //   asked for: "gauc", "gauc_groups", "ndcg@K", "auc_low", "auc_high",
 //   "buckets":[{"rows":n,"predicted":x,"observed":x}]
+//   "unseen":{FEATURE:n}     values that no table has a row for, of features that have some
 // {"event":"gates","split":"valid|test","step":N,"gates":{GATE:{EXPERT:mean weight}}}
 // {"event":"done","steps":N,"seconds":x,"examples_per_second":x,"digest":"...","rows":n,
 //  "spills":n,"reloads":n,"bytes_pushed":n,     gradients of rows, by all workers of this start

@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "common/config.h"
 #include "common/errors.h"
 #include "common/labels.h"
@@ -66,7 +67,7 @@ absl::StatusOr<Split> SplitByName(const std::string& name) {
 }
 
 JsonObject EvalLine(Split split, int64_t step, const std::vector<TaskMetrics>& metrics,
-                    const std::string& best_by) {
+                    const std::string& best_by, const std::vector<UnseenValues>& unseen) {
   JsonObject tasks;
   for (const TaskMetrics& one : metrics) {
     JsonObject task = ObjectOf(one.values);
@@ -84,6 +85,9 @@ JsonObject EvalLine(Split split, int64_t step, const std::vector<TaskMetrics>& m
   JsonObject line;
   line.Text("event", "eval").Text("split", SplitName(split)).Integer("step", step);
   line.Number("score", Score(metrics, best_by)).Object("tasks", tasks);
+  JsonObject values;
+  for (const UnseenValues& one : unseen) values.Integer(one.feature, one.values);
+  if (!unseen.empty()) line.Object("unseen", values);
   return line;
 }
 
@@ -131,6 +135,23 @@ std::vector<std::string> GatesTable(const std::vector<GateUse>& gates) {
     }
   }
   return lines;
+}
+
+std::string UnseenText(Split split, const std::vector<UnseenValues>& unseen) {
+  constexpr size_t kShown = 3;
+  if (unseen.empty()) return "";
+  std::vector<UnseenValues> most = unseen;
+  std::stable_sort(most.begin(), most.end(),
+                   [](const auto& a, const auto& b) { return a.values > b.values; });
+  int64_t sum = 0;
+  for (const UnseenValues& one : most) sum += one.values;
+  most.resize(std::min(most.size(), kShown));
+  return absl::StrCat("  ", SplitName(split), ": ", sum, " values without a row in their table: ",
+                      absl::StrJoin(most, ", ",
+                                    [](std::string* out, const UnseenValues& one) {
+                                      absl::StrAppend(out, one.feature, " ", one.values);
+                                    }),
+                      most.size() < unseen.size() ? ", ..." : "");
 }
 
 std::vector<MetricValue> Scalars(Split split, const std::vector<TaskMetrics>& metrics) {

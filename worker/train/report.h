@@ -20,13 +20,16 @@ namespace pagoda {
 absl::StatusOr<Split> SplitByName(const std::string& name);
 
 JsonObject EvalLine(Split split, int64_t step, const std::vector<TaskMetrics>& metrics,
-                    const std::string& best_by);
+                    const std::string& best_by, const std::vector<UnseenValues>& unseen = {});
 JsonObject GatesLine(Split split, int64_t step, const std::vector<GateUse>& gates);
 
 // Lines of text: a header for tasks of one kind, then a line a task.
 std::vector<std::string> MetricsTable(const std::vector<TaskMetrics>& metrics);
 // A line a gate: its experts by falling share.
 std::vector<std::string> GatesTable(const std::vector<GateUse>& gates);
+
+// "  test: 15 values without a row in their table: item 12, user 3"; empty when there are none.
+std::string UnseenText(Split split, const std::vector<UnseenValues>& unseen);
 
 // "valid/income/auc", ...: every value of every task.
 std::vector<MetricValue> Scalars(Split split, const std::vector<TaskMetrics>& metrics);

@@ -82,8 +82,10 @@ absl::Status Reporter::Evaluated(Split split, int64_t step, const Evaluation& ev
     }
     RETURN_IF_ERROR(metrics_->Write(GatesLine(split, step, evaluation.gates)));
   }
-  RETURN_IF_ERROR(
-      metrics_->Write(EvalLine(split, step, evaluation.tasks, config_.train().best_by())));
+  const std::string unseen = UnseenText(split, evaluation.unseen);
+  if (!unseen.empty()) progress_.Line(unseen);
+  RETURN_IF_ERROR(metrics_->Write(
+      EvalLine(split, step, evaluation.tasks, config_.train().best_by(), evaluation.unseen)));
   return events_->Write(step, Scalars(split, evaluation.tasks));
 }
 

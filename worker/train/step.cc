@@ -136,6 +136,7 @@ class Stepper::Impl {
   DenseParameters& dense() { return dense_; }
   ShardExchange& exchange() { return exchange_; }
   const StepProfile& profile() const { return profile_; }
+  absl::Span<const int64_t> unseen() const { return unseen_; }
   absl::Span<const int64_t> steps_taken() const { return steps_taken_; }
   absl::Span<const double> weighting_state() const { return weighting_.state(); }
   double NextRate(int optimizer) const {
@@ -197,6 +198,7 @@ class Stepper::Impl {
   std::vector<double> gram_;  // [GramSize(K)]
   IdPlan predict_plan_;
   PulledRows predict_rows_;
+  std::vector<int64_t> unseen_;  // [embedding feature], of the last Predict.
 };
 
 Stepper::Impl::Impl(const StepOptions& options, const Program* program, const Schema* schema,
@@ -498,12 +500,14 @@ absl::Status Stepper::Impl::StartExchange(const PreparedStep& step, const Prepar
 absl::Status Stepper::Impl::Predict(const Batch& batch,
                                     std::vector<std::vector<float>>* predictions) {
   const FlushDenormals flush;
+  unseen_.assign(input_.embeddings.size(), 0);
   predictions->resize(program_->heads().size());
   for (std::vector<float>& head : *predictions) head.resize(batch.rows);
   for (int begin = 0; begin < batch.rows; begin += kPredictRows) {
     const RowRange range = {&batch, begin, std::min(begin + kPredictRows, batch.rows)};
     planner_.Plan(absl::MakeSpan(&range, 1), &predict_plan_);
     RETURN_IF_ERROR(exchange_.Pull(predict_plan_, &predict_rows_));
+    CountAbsent(predict_plan_, predict_rows_, absl::MakeSpan(unseen_));
     network_.Predict(range, predict_plan_, predict_rows_.values, dense_.Serving(), predictions);
   }
   predict_rows_ = {};
@@ -527,6 +531,7 @@ absl::StatusOr<StepResult> Stepper::Run(PreparedStep& step, PreparedStep* next) 
 absl::Status Stepper::Predict(const Batch& batch, std::vector<std::vector<float>>* predictions) {
   return impl_->Predict(batch, predictions);
 }
+absl::Span<const int64_t> Stepper::unseen() const { return impl_->unseen(); }
 std::vector<Tensor> Stepper::DenseTensors() const { return impl_->dense().Tensors(); }
 absl::Status Stepper::LoadDense(const std::vector<Tensor>& tensors, bool require_states) {
   return impl_->dense().Load(tensors, require_states);

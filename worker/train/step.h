@@ -121,6 +121,9 @@ class Stepper {
   // changes nothing, asks no other worker.
   // predictions[head][row], heads as Program::heads().
   absl::Status Predict(const Batch& batch, std::vector<std::vector<float>>* predictions);
+  // [embedding feature]: values of the last Predict's batch for which the tables have no row, never
+  // trained or imported: initial weights stood for it.
+  absl::Span<const int64_t> unseen() const;
 
   // Dense parameters, their averages and their optimizers' states as named tensors: "NAME",
   // "NAME.ema" and "NAME.state0", ..., or "NAME.OPTIMIZER.state0" where several have states;

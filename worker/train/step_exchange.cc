@@ -52,6 +52,9 @@ absl::Status CheckRows(const IdPlan& plan, int shard, const Message& reply) {
     fits = got.table() == static_cast<uint32_t>(plan.segments[i].table) &&
            got.count() == plan.segments[i].count;
   }
+  const size_t ids = plan.id_begin[shard + 1] - plan.id_begin[shard];
+  const size_t absent_bytes = reply.header.absent().size();
+  fits &= absent_bytes == 0 || absent_bytes == (ids + 7) / 8;
   if (fits) return absl::OkStatus();
   return DataError(absl::StrCat("its reply has ", reply.header.segment_size(), " segments and ",
                                 reply.values.size(), " bytes of rows, asked for were ", end - begin,
@@ -59,6 +62,24 @@ absl::Status CheckRows(const IdPlan& plan, int shard, const Message& reply) {
 }
 
 }  // namespace
+
+void CountAbsent(const IdPlan& plan, const PulledRows& rows, absl::Span<int64_t> by_feature) {
+  CHECK_EQ(plan.column.size(), by_feature.size());
+  const auto count = [&](uint32_t unique) {
+    for (uint32_t j = plan.run[unique]; j < plan.run[unique + 1]; ++j) {
+      const auto next = std::upper_bound(plan.column.begin(), plan.column.end(), plan.order[j]);
+      ++by_feature[next - plan.column.begin() - 1];
+    }
+  };
+  for (const IdPlan::Segment& segment : plan.segments) {
+    const std::string& absent = rows.replies[segment.shard].header.absent();
+    if (absent.empty()) continue;
+    const size_t begin = segment.id_offset - plan.id_begin[segment.shard];
+    for (uint32_t k = 0; k < segment.count; ++k) {
+      if (absent[(begin + k) / 8] >> (begin + k) % 8 & 1) count(segment.first + k);
+    }
+  }
+}
 
 std::shared_ptr<Array<float>> PushBuffers::Take(size_t size) {
   // A shard in this process may hold one until the last worker has pushed; hence more than one.

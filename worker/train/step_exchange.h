@@ -23,6 +23,9 @@ struct PulledRows {
       values;  // [S]: shard s's segments, in the plan's layout; empty: none pulled.
 };
 
+// by_feature [F] += occurrences, in the plan's one range, of ids for which a shard had no row.
+void CountAbsent(const IdPlan& plan, const PulledRows& rows, absl::Span<int64_t> by_feature);
+
 // Gradients of a plan's ids on their way out: one buffer for all shards, shared with the messages.
 class PushBuffers {
  public:

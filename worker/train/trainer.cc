@@ -114,7 +114,7 @@ absl::Status Trainer::PrepareFirst() {
       dataset_->rows(VALID), dataset_->rows(TEST), cluster_.workers->size(), cluster_.shard_count,
       job_.config.train().lanes(), job_.config.train().batch_size(), job_.run_dir));
   for (const std::string& name : job_.method.frozen) {
-    Say(absl::StrCat("note: no optimizer owns ", name, ": it keeps its initial values"));
+    Say(absl::StrCat("note: no optimizer owns ", name, ": it stays as it starts"));
   }
   if (dataset_->bad_rows() > 0) {
     Say(absl::StrCat("warning: ", dataset_->bad_rows(), " bad rows skipped, see ",

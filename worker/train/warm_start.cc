@@ -12,7 +12,6 @@
 #include "absl/strings/str_join.h"
 #include "common/errors.h"
 #include "common/optim/same_state.h"
-#include "worker/train/init_file.h"
 
 namespace pagoda {
 namespace {
@@ -56,14 +55,6 @@ bool SameDenseOptimizers(const Schema& a, const Schema& b) {
 }
 
 }  // namespace
-
-absl::StatusOr<std::string> CarryCheckpoint(const std::string& checkpoint, const Manifest& manifest,
-                                            const Schema& schema, const std::string& folder,
-                                            const RowCarrier& carry) {
-  return WriteRowCheckpoint(folder, schema, [&](const std::string& directory) {
-    return carry(checkpoint, manifest, schema, directory);
-  });
-}
 
 std::vector<Tensor> DropForeignStates(std::vector<Tensor> stored, const Schema& from,
                                       const Schema& wanted) {

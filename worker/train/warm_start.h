@@ -27,11 +27,6 @@ using RowCarrier = std::function<absl::StatusOr<std::vector<RowFile>>(
     const std::string& checkpoint, const Manifest& manifest, const Schema& schema,
     const std::string& directory)>;
 
-// A committed checkpoint of step 0 under `folder` with the rows of `checkpoint`; its path.
-absl::StatusOr<std::string> CarryCheckpoint(const std::string& checkpoint, const Manifest& manifest,
-                                            const Schema& schema, const std::string& folder,
-                                            const RowCarrier& carry);
-
 // `stored`, a checkpoint's dense tensors, without the states that no optimizer of `wanted` may take
 // up (common/optim/same_state.h).
 std::vector<Tensor> DropForeignStates(std::vector<Tensor> stored, const Schema& from,

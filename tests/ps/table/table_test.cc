@@ -154,6 +154,14 @@ class Model {
     }
     return out;
   }
+  // Places in ids without a row, ascending.
+  std::vector<size_t> Absent(absl::Span<const uint64_t> ids) const {
+    std::vector<size_t> absent;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (rows_.count({PartitionOf(ids[i]), ids[i]}) == 0) absent.push_back(i);
+    }
+    return absent;
+  }
   const Rows& rows() const { return rows_; }
 
  private:
@@ -193,8 +201,11 @@ void RunAgainstModel(uint64_t budget_bytes, uint64_t* spills, uint64_t* reloads)
     table.Unpin(now);
     for (const std::vector<uint64_t>& ids : {next, draw(300)}) {
       std::vector<float> out(ids.size() * kDim);
-      ASSERT_TRUE(table.Lookup(ids, out.data()).ok());
+      std::vector<size_t> absent;
+      ASSERT_TRUE(table.Lookup(ids, out.data(), &absent).ok());
       ASSERT_EQ(out, model.Lookup(ids)) << "step " << step;
+      std::sort(absent.begin(), absent.end());
+      ASSERT_EQ(absent, model.Absent(ids)) << "step " << step;
     }
     now = next;
   }

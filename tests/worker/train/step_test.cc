@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 
 #include "common/errors.h"
 #include "tests/worker/train/step_testing.h"
@@ -327,6 +328,31 @@ TEST_F(OneWorkerTest, LoadRefusesWhatDoesNotFit) {
               std::memcpy(&t[1].bytes[0], &inf, sizeof(inf));
             })),
             ExitCode::kData);
+}
+
+TEST_F(OneWorkerTest, ValuesWithoutARowAreCounted) {
+  // Several shards, and more than one block of rows.
+  Cluster cluster(job_, 3, 1, 1);
+  Stepper stepper(OptionsFor(job_, 1, 1), program_.get(), &job_.schema, job_.input, group_.get(),
+                  cluster.Clients(0));
+  constexpr int kRows = 5000;
+  const Batch all = MakeBatch(job_, 0, kRows);
+  std::vector<std::vector<float>> predictions;
+  ASSERT_TRUE(stepper.Predict(all, &predictions).ok());
+  EXPECT_THAT(stepper.unseen(), ::testing::ElementsAre(kRows, kRows, all.ids[2].ids.size()));
+
+  const Batch trained = MakeBatch(job_, 0, 40);
+  ASSERT_TRUE(RunOne(stepper, 0, trained).ok());
+  std::vector<int64_t> expected(3);
+  for (int f = 0; f < 3; ++f) {
+    const std::set<uint64_t> seen(trained.ids[f].ids.begin(), trained.ids[f].ids.end());
+    for (const uint64_t id : all.ids[f].ids) expected[f] += seen.count(id) == 0;
+  }
+  EXPECT_GT(expected[1], 0);
+  ASSERT_TRUE(stepper.Predict(all, &predictions).ok());
+  EXPECT_THAT(stepper.unseen(), ::testing::ElementsAreArray(expected));
+  ASSERT_TRUE(stepper.Predict(trained, &predictions).ok());
+  EXPECT_THAT(stepper.unseen(), ::testing::ElementsAre(0, 0, 0));
 }
 
 TEST_F(OneWorkerTest, PredictionsOfARowDoNotDependOnOthers) {
