@@ -14,6 +14,7 @@ namespace {
 constexpr int64_t kMaxBatch = 1 << 24;
 constexpr int64_t kMaxLanes = 1 << 12;
 constexpr int kMaxExperts = 1 << 12;
+constexpr int64_t kMaxTurnSteps = int64_t{1} << 40;
 
 template <typename Widths>
 absl::Status CheckWidths(absl::string_view field, const Widths& widths) {
@@ -134,7 +135,24 @@ absl::Status ValidateTaskTraining(const TaskTrainConfig& task,
   for (const std::string& glob : task.owns()) {
     if (glob.empty()) return UsageError(absl::StrCat(field, ".owns: is empty"));
   }
+  if (task.has_steps()) {
+    RETURN_IF_ERROR(InRange(field + ".steps", task.steps(), 1, kMaxTurnSteps));
+  }
   return ValidateGroups(absl::StrCat(field, ".group"), task.group(), optimizers);
+}
+
+// Data set by data set, each task must have its turn.
+absl::Status ValidateTurns(const TrainConfig& train, const std::vector<std::string>& tasks) {
+  std::set<std::string> with, without(tasks.begin(), tasks.end());
+  for (const TaskTrainConfig& task : train.task()) {
+    if (!task.has_steps()) continue;
+    with.insert(task.name());
+    without.erase(task.name());
+  }
+  if (with.empty() || without.empty()) return absl::OkStatus();
+  return UsageError(absl::StrCat("train.task[", *without.begin(), "].steps: is missing, task ",
+                                 *with.begin(), " has a number: say for each task how many steps ",
+                                 "its turn takes, or for none"));
 }
 
 absl::Status ValidateMethod(const TrainConfig& train, const std::vector<std::string>& tasks,
@@ -155,6 +173,7 @@ absl::Status ValidateMethod(const TrainConfig& train, const std::vector<std::str
   for (const TaskTrainConfig& task : train.task()) {
     RETURN_IF_ERROR(ValidateTaskTraining(task, optimizers));
   }
+  RETURN_IF_ERROR(ValidateTurns(train, tasks));
   return ValidateGroups("train.group", train.group(), optimizers);
 }
 

@@ -170,6 +170,7 @@ class RecordDataset : public Dataset {
   const std::vector<int64_t>& positives() const override { return summary_.positives; }
   const std::vector<int64_t>& negatives() const override { return summary_.negatives; }
 
+  RecordRuns TaskRecords(int task) const override;
   absl::Status Fill(Split split, absl::Span<const int64_t> records, Batch* batch) const override;
 
  private:
@@ -240,6 +241,16 @@ absl::Status RecordDataset::MapRecords(const std::string& folder) {
                      RecordFile::Open(&layout_, folder, SplitName(kSplits[i]), summary_.rows[i]));
   }
   return absl::OkStatus();
+}
+
+RecordRuns RecordDataset::TaskRecords(int task) const {
+  const RecordFile& file = *records_[TRAIN];
+  RecordRuns runs;
+  for (int64_t n = 0; n < file.rows(); ++n) {
+    const auto* weights = reinterpret_cast<const float*>(file.record(n) + layout_.weights_at);
+    if (weights[task] != 0) runs.Add(n);
+  }
+  return runs;
 }
 
 void RecordDataset::PlanFeatures() {

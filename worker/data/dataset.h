@@ -23,6 +23,7 @@
 #include "proto/config.pb.h"
 #include "proto/wire.pb.h"
 #include "worker/data/batch.h"
+#include "worker/data/order.h"
 
 namespace pagoda {
 
@@ -63,6 +64,9 @@ class Dataset {
   // leaves out does not count.
   virtual const std::vector<int64_t>& positives() const = 0;
   virtual const std::vector<int64_t>& negatives() const = 0;
+
+  // The records of TRAIN that weigh something in the task's loss; reads all of them.
+  virtual RecordRuns TaskRecords(int task) const = 0;
 
   // The examples with these record numbers, in this order.
   virtual absl::Status Fill(Split split, absl::Span<const int64_t> records, Batch* batch) const = 0;

@@ -37,6 +37,20 @@ int64_t Permutation::At(int64_t position) const {
   return static_cast<int64_t>(value);
 }
 
+void RecordRuns::Add(int64_t record) {
+  const bool is_next =
+      !runs_.empty() && record == runs_.back().first + (count_ - runs_.back().place);
+  if (!is_next) runs_.push_back({count_, record});
+  ++count_;
+}
+
+int64_t RecordRuns::At(int64_t place) const {
+  const auto next = std::upper_bound(runs_.begin(), runs_.end(), place,
+                                     [](int64_t at, const Run& run) { return at < run.place; });
+  const Run& run = *(next - 1);
+  return run.first + (place - run.place);
+}
+
 DataOrder::DataOrder(const OrderOptions& options)
     : options_(options),
       steps_per_epoch_((options.rows + options.batch_size - 1) / options.batch_size) {

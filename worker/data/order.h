@@ -49,6 +49,24 @@ class Permutation {
   int half_bits_;
 };
 
+// Some of the records, by ascending number; kept as runs of neighbours.
+class RecordRuns {
+ public:
+  // REQUIRES: above all records that are there.
+  void Add(int64_t record);
+  int64_t count() const { return count_; }
+  // The record at `place`. REQUIRES: 0 <= place < count().
+  int64_t At(int64_t place) const;
+
+ private:
+  struct Run {
+    int64_t place;  // Of its first record ...
+    int64_t first;  // ... and that one's number.
+  };
+  std::vector<Run> runs_;
+  int64_t count_ = 0;
+};
+
 class DataOrder {
  public:
   explicit DataOrder(const OrderOptions& options);

@@ -1,5 +1,6 @@
 #include "worker/train/feeder.h"
 
+#include <algorithm>
 #include <chrono>
 #include <utility>
 #include <vector>
@@ -15,9 +16,16 @@ double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
+// Leaves the batch to one task: for the others its examples weigh nothing.
+void DropOtherTasks(int task, Batch* batch) {
+  const auto begin = batch->weights.begin() + static_cast<int64_t>(task) * batch->rows;
+  std::fill(batch->weights.begin(), begin, 0.0f);
+  std::fill(begin + batch->rows, batch->weights.end(), 0.0f);
+}
+
 }  // namespace
 
-Feeder::Feeder(const FeederOptions& options, const Dataset* dataset, const DataOrder* order,
+Feeder::Feeder(const FeederOptions& options, const Dataset* dataset, const StepOrder* order,
                const Stepper* stepper)
     : options_(options), dataset_(dataset), order_(order), stepper_(stepper) {
   thread_ = std::thread([this] { Read(); });
@@ -32,14 +40,14 @@ Feeder::~Feeder() {
 }
 
 absl::StatusOr<std::vector<Batch>> Feeder::ReadBatches(int64_t step) {
-  const int64_t epoch = step / order_->steps_per_epoch();
-  const int64_t epoch_step = step % order_->steps_per_epoch();
+  const int only_task = order_->TaskOf(step);
   std::vector<Batch> batches(options_.lane_count);
   for (int i = 0; i < options_.lane_count; ++i) {
-    const auto records = order_->Records(epoch, epoch_step, options_.first_lane + i);
+    const auto records = order_->Records(step, options_.first_lane + i);
     RETURN_IF_ERROR(
         WithContext(dataset_->Fill(TRAIN, records, &batches[i]), absl::StrCat("read step ", step)));
     PrepareTrainingBatch(options_.tasks, &batches[i]);
+    if (only_task >= 0) DropOtherTasks(only_task, &batches[i]);
   }
   return batches;
 }

@@ -15,8 +15,8 @@
 #include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "worker/data/dataset.h"
-#include "worker/data/order.h"
 #include "worker/train/step.h"
+#include "worker/train/step_order.h"
 
 namespace pagoda {
 
@@ -41,7 +41,7 @@ class Feeder {
   static constexpr int kCapacity = 2;
 
   // All outlive this.
-  Feeder(const FeederOptions& options, const Dataset* dataset, const DataOrder* order,
+  Feeder(const FeederOptions& options, const Dataset* dataset, const StepOrder* order,
          const Stepper* stepper);
   ~Feeder();
   Feeder(const Feeder&) = delete;
@@ -63,7 +63,7 @@ class Feeder {
 
   const FeederOptions options_;
   const Dataset* const dataset_;
-  const DataOrder* const order_;
+  const StepOrder* const order_;
   const Stepper* const stepper_;
 
   mutable absl::Mutex mu_;

@@ -71,14 +71,9 @@ absl::Status Trainer::Prepare() {
   ResolvePositiveWeights(*dataset_, &job_.config);
 
   const TrainConfig& train = job_.config.train();
-  OrderOptions order;
-  order.rows = dataset_->rows(TRAIN);
-  order.batch_size = train.batch_size();
-  order.seed = train.seed();
-  order.shuffle = train.shuffle();
-  order.shuffle_rows = train.shuffle_rows();
-  order.lanes = train.lanes();
-  order_ = std::make_unique<DataOrder>(order);
+  auto order = StepOrder::Make(job_.config, *dataset_);
+  RETURN_IF_ERROR(AgreeStatus(*cluster_.workers, order.status()));
+  order_ = *std::move(order);
   schedule_ = std::make_unique<Schedule>(train, order_->steps_per_epoch());
   if (from != nullptr) state_ = *from;
   state_.set_lanes(train.lanes());
@@ -238,7 +233,7 @@ absl::StatusOr<Wishes> Trainer::AgreeWishes() {
 
 absl::Status Trainer::ReportStep(const StepResult& result) {
   const int64_t step = state_.step() - 1;
-  const int64_t rows = order_->StepRows(step % schedule_->steps_per_epoch());
+  const int64_t rows = order_->StepRows(step);
   examples_ += rows;
   if (!IsFirst()) return absl::OkStatus();
   return reporter_->Step(state_.step(), rows, result);

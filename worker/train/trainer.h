@@ -20,7 +20,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "worker/data/dataset.h"
-#include "worker/data/order.h"
 #include "worker/graph/program.h"
 #include "worker/train/checkpointer.h"
 #include "worker/train/engine.h"
@@ -32,6 +31,7 @@
 #include "worker/train/schedule.h"
 #include "worker/train/session.h"
 #include "worker/train/start.h"
+#include "worker/train/step_order.h"
 #include "worker/train/wishes.h"
 
 namespace pagoda {
@@ -88,7 +88,7 @@ class Trainer {
   Start start_;
   std::unique_ptr<Dataset> dataset_;
   std::unique_ptr<Program> program_;
-  std::unique_ptr<DataOrder> order_;
+  std::unique_ptr<StepOrder> order_;
   std::unique_ptr<Schedule> schedule_;
   TrainState state_;
   Engine engine_;
