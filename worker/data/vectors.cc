@@ -306,10 +306,10 @@ const ImportFormat* FindImportFormat(const std::string& name) {
   return found == std::end(kFormats) ? nullptr : found;
 }
 
-// The feature's ordinary embedding; null: it has none.
+// The feature's ordinary embedding; null: it has none, or nothing reads it.
 const EmbeddingFeature* EmbeddingOf(const FeatureConfig& feature, const DataSchema& data) {
   for (const EmbeddingFeature& one : data.input.embeddings) {
-    if (one.set.empty() && one.name == feature.name()) return &one;
+    if (one.set.empty() && one.name == feature.name() && one.table >= 0) return &one;
   }
   return nullptr;
 }
