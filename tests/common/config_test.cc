@@ -134,8 +134,8 @@ TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
       {"train { ema_decay: nan }", "train.ema_decay = nan: must be in [0, 1)"},
       {"train { method: ALTERNATING task { name: 'income' steps: 0 } }",
        "train.task[income].steps = 0"},
-      {"dataset { task { name: 'b' label: 'z' } } train { method: ALTERNATING task { name: 'income' "
-       "steps: 2 } }",
+      {"dataset { task { name: 'b' label: 'z' } } train { method: ALTERNATING task { name: "
+       "'income' steps: 2 } }",
        "train.task[b].steps: is missing, task income has a number"},
       {"train { keep: 0 }", "train.keep = 0"},
       {"optimizer { name: 'sparse' learning_rate: 0 }", "optimizer[sparse].learning_rate = 0"},

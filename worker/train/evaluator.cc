@@ -65,8 +65,8 @@ void Append(const T* values, size_t count, std::string* out) {
 }
 
 // One worker's blocks: of each block of R rows, predictions [value head, R], labels [task, R],
-// weights [task, R] (floats), groups [R] (u64), sums over rows [gate head] (doubles), values without
-// a row [embedding feature] (i64).
+// weights [task, R] (floats), groups [R] (u64), sums over rows [gate head] (doubles), values
+// without a row [embedding feature] (i64).
 absl::StatusOr<std::string> PredictBlocks(Group& workers, const Dataset& dataset, Split split,
                                           Stepper& stepper, const BlockPlan& plan,
                                           int group_feature) {

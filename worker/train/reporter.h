@@ -1,4 +1,5 @@
-// What a training run tells: people (a line of progress, tables, notes), metrics.jsonl, TensorBoard.
+// What a training run tells: people (a line of progress, tables, notes), metrics.jsonl and
+// TensorBoard.
 //
 // **Confined to worker 0's step thread.**
 #ifndef PAGODA_WORKER_TRAIN_REPORTER_H_
@@ -23,8 +24,8 @@ namespace pagoda {
 
 class Reporter {
  public:
-  // log_every: steps between "step" lines in metrics.jsonl; 0: none. `config` (resolved by the first
-  // step) and `clock` outlive this.
+  // log_every: steps between "step" lines in metrics.jsonl; 0: none. `config`, resolved by the
+  // first step, and `clock` outlive this.
   Reporter(const Config* config, int64_t log_every, const Clock* clock);
 
   // A note, in the log too. At any time; the rest after OpenFiles.

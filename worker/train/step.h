@@ -130,8 +130,9 @@ class Stepper {
   // weights [rows, columns], biases [columns].
   std::vector<Tensor> DenseTensors() const;
   // Any order. With require_states every parameter, average and state must be there; without
-  // (--init), what is missing keeps its value, and averages start at the weights. DataError for a shape, dtype or value that does not fit, UsageError
-  // for a name that is not in the model; nothing changes then.
+  // (--init), what is missing keeps its value, and averages start at the weights. DataError for a
+  // shape, dtype or value that does not fit, UsageError for a name that is not in the model;
+  // nothing changes then.
   absl::Status LoadDense(const std::vector<Tensor>& tensors, bool require_states);
 
   // [optimizer]: steps taken, those before this start included.

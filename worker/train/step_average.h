@@ -24,8 +24,8 @@ namespace pagoda {
 
 class WeightAverages {
  public:
-  // owners [view]: the optimizers of program->parameters()[view]; weights [P]: where averages start.
-  // `program` must outlive this.
+  // owners [view]: the optimizers of program->parameters()[view]; weights [P]: where averages
+  // start. `program` must outlive this.
   WeightAverages(double decay, const Program* program, std::vector<std::vector<int>> owners,
                  absl::Span<const float> weights);
 

@@ -1,6 +1,6 @@
 // Which records make up each step of a run, and which task trains in it.
 //
-// Ordinarily all tasks train on batches of all records. Data set by data set (train.task.steps), the
+// Ordinarily all tasks train on batches of all records. Data set by data set (train.task.steps),
 // tasks take turns: task k's turn is steps_k steps on batches of its own records, those that weigh
 // something in its loss, and a round is all tasks' turns, in the data set's order. Each task passes
 // over its records again and again, in an order of its own (worker/data/order.h): so its batches
