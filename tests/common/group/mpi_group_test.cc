@@ -53,6 +53,14 @@ TEST_P(MpiGroupTest, TheSameByMessagesAlone) {
 
 INSTANTIATE_TEST_SUITE_P(Ranks, MpiGroupTest, testing::Values(1, 2, 3, 5, 8));
 
+TEST(MpiGroupFaultTest, MemoryThatCannotBeSharedIsSaidOnce) {
+  const Finished job = RunRanks(3, "unshared");
+  EXPECT_EQ(job.exit_code, 0) << job.output;
+  const std::vector<std::string> parts =
+      absl::StrSplit(job.output, "3 ranks add by messages, not in memory: rank 0: ");
+  EXPECT_EQ(parts.size(), 1 + 1u) << job.output;
+}
+
 TEST(MpiGroupFaultTest, AStoppedPeerIsNamedByAllOthersWithinTheLimit) {
   const Finished job = RunRanks(4, "stopped");
   EXPECT_EQ(job.exit_code, 75) << job.output;

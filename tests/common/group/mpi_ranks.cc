@@ -1,6 +1,7 @@
 // One rank of the jobs that mpi_group_test.cc starts under mpirun: mpi_ranks MODE [ARGUMENT].
 // Exits 0 when all that it saw was right; else the failed check is on stderr.
 #include <signal.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -142,6 +143,17 @@ int Collectives(Group& group, bool shares_memory) {
   return 0;
 }
 
+// Where rank 0 may not make the memory, messages do its work.
+int Unshared(Group& group) {
+  const rlimit limit = {1 << 20, 1 << 20};  // Of a file: the memory is one, and larger.
+  CHECK_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  signal(SIGXFSZ, SIG_IGN);
+  CheckSharesMemory(group, false);
+  CheckAllReduce<float>(group, 1000);
+  CheckSharesMemory(group, false);
+  return 0;
+}
+
 // Rank 1 stops for ever; all others must name it within the limit, and only it.
 void StoppedPeer(Group& group) {
   CHECK_EQ(group.Barrier(), absl::OkStatus());
@@ -217,6 +229,7 @@ int Run(const std::string& mode, int argc, char** argv) {
   CHECK_EQ(group.status(), absl::OkStatus());
   if (mode == "collectives" || mode == "messages")
     return Collectives(**group, options.share_memory);
+  if (mode == "unshared") return Unshared(**group);
   if (mode == "stopped") StoppedPeer(**group);
   if (mode == "wrong_size") WrongSize(**group);
   if (mode == "wrong_sum") WrongSum(**group);
