@@ -6,7 +6,9 @@ namespace pagoda {
 
 bool RecordScore(double score, int64_t steps_done, TrainState* state) {
   if (std::isnan(score)) return false;
-  if (state->best_step() == 0 || score > state->best_score()) {
+  // Checkpoints of older versions may hold a best score that is not a number.
+  const bool is_first = state->best_step() == 0 || std::isnan(state->best_score());
+  if (is_first || score > state->best_score()) {
     state->set_best_score(score);
     state->set_best_step(steps_done);
     state->set_evaluations_without_better(0);

@@ -40,6 +40,8 @@ TEST(EarlyStopping, WhatIsNotANumberDoesNotCount) {
   EXPECT_FALSE(RecordScore(std::nan(""), 40, &state));
   EXPECT_EQ(state.best_step(), 30);
   EXPECT_EQ(state.best_score(), -1);
+  state.set_best_score(std::nan(""));
+  EXPECT_TRUE(RecordScore(-2, 50, &state));
   EXPECT_FALSE(ShouldStop(state, 1));
 }
 
