@@ -177,6 +177,34 @@ TEST_F(Losses, LabelsStandBesideThePredictionsWhenAskedFor) {
   EXPECT_EQ(values[at], first[3]) << "click";
 }
 
+// auto_positive_weight is the training run's, not that of the rows that are given now.
+TEST_F(Losses, AnotherDataSetDoesNotChangeWhatPredictionsMean) {
+  ASSERT_EQ(trained_->exit_code, 0) << trained_->output;
+  std::string other(kDataset);
+  other.replace(other.find("train.csv"), 9, "other.csv");
+  WriteTestFile(folder_->File("other.textproto"), other);
+  // A click and a row without one: another share of positives.
+  WriteTestFile(folder_->File("other.csv"), "u1,i1,2,1,0\nu2,i2,0,0,1\n");
+  const Arguments predict = {Binary("worker"), "--mode=predict", Best()};
+  const Finished own = RunProcess(predict, kLimitSeconds);
+  const Finished on_other =
+      RunProcess(Joined(predict, {"--dataset=" + folder_->File("other.textproto")}), kLimitSeconds);
+  ASSERT_EQ(on_other.exit_code, 0) << on_other.output;
+  EXPECT_EQ(on_other.output, own.output);
+}
+
+// An embedding set has the ordinary features' names, and no ids of its own.
+TEST_F(Losses, GroupsAreFoundBesideEmbeddingSets) {
+  const Finished wide = RunProcess(
+      {Binary("worker"), "--model=" + folder_->File("model.textproto"),
+       "--dataset=" + folder_->File("losses.textproto"), "--run_dir=" + folder_->File("wide"),
+       "--max_steps=40", "--override=model { wide {} }"},
+      kLimitSeconds);
+  ASSERT_EQ(wide.exit_code, 0) << wide.output;
+  const std::string line = LastEvent(folder_->File("wide"), "eval");
+  EXPECT_EQ(Number(line, "bce", "gauc_groups"), 40) << line;
+}
+
 TEST_F(Losses, OutputsAreFused) {
   ASSERT_EQ(trained_->exit_code, 0) << trained_->output;
   for (const char* metric : {"auc", "gauc", "ndcg@5"}) {
@@ -193,6 +221,10 @@ TEST_F(Losses, OutputsAreFused) {
       RunProcess({Binary("worker"), "--mode=fuse", Best(), "--fuse=bec:1,sampled:1"}, 10);
   EXPECT_EQ(refused.exit_code, 2);
   EXPECT_THAT(refused.output, HasSubstr("bce"));
+  const Finished grades =
+      RunProcess({Binary("worker"), "--mode=fuse", Best(), "--fuse=bce:1,grade:1"}, 10);
+  EXPECT_EQ(grades.exit_code, 2);
+  EXPECT_THAT(grades.output, HasSubstr("grade has loss SOFTMAX"));
 }
 
 // What all ranks see alike is said once, and the job ends in order.
