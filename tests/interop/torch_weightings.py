@@ -5,7 +5,8 @@
 
 Each method is written from its paper on whole gradients of the whole batch from autograd: no inner products are shared with
 Pagoda's code. PCGrad and MGDA are held to it in several lanes and shards too, with ids that repeat across lanes: in double, by
-parity_reference's sums in the product's order (the product itself computes in float). Prints a table. Exit codes: 0 parity, 1 none, 77 skipped: no PyTorch (never under CI=true).
+parity_reference's sums in the product's order (the product itself computes in float). Prints a table. Exit codes: 0 parity, 1
+none, 77 skipped: no PyTorch (never under CI=true).
 """
 import argparse
 import pathlib
