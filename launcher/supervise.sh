@@ -59,6 +59,27 @@ fi
 
 # A command's background child ignores SIGINT; `set -m` gives it a process group of its own and its signals back.
 set -m
+
+# mpirun of OpenMPI 4.1.4 may never end when a rank was killed while it connected: it waits for a lock in
+# PMIx_server_finalize. What tells it from one whose ranks are all on other hosts: it has children, and for 15 s all of
+# them are dead and not waited for.
+end_if_left_alone() {
+  local launcher=$1 alone=0
+  while kill -0 "$launcher" 2>/dev/null; do
+    if ps -o stat= --ppid "$launcher" 2>/dev/null | awk '/^[^Z]/ { lives = 1 } END { exit lives || NR == 0 }'; then
+      alone=$((alone + 1))
+    else
+      alone=0
+    fi
+    if ((alone > 15)); then
+      echo "supervise: mpirun's processes are dead for 15 s and it does not end: killed" >&2
+      kill -s KILL "$launcher" 2>/dev/null
+      return
+    fi
+    sleep 1
+  done
+}
+
 command=("$@")
 pause=$backoff
 attempt=0
@@ -66,6 +87,11 @@ while true; do
   started=$SECONDS
   "${die_with_parent[@]}" "${command[@]}" </dev/null &
   child=$!
+  watch=
+  if [[ ${command[0]##*/} == mpirun ]]; then
+    end_if_left_alone "$child" &
+    watch=$!
+  fi
   code=0
   wait "$child" || code=$?
   # A trapped signal ends `wait` early: go on until the child itself has gone.
@@ -74,6 +100,7 @@ while true; do
     wait "$child" || code=$?
   done
   child=
+  [[ -z $watch ]] || kill -s KILL -- "-$watch" 2>/dev/null
 
   if $asked_to_leave || ! ((code == 75 || code == 85 || code > 128)); then
     exit "$code"

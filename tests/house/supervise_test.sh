@@ -87,6 +87,27 @@ wait $pid 2>/dev/null
 for _ in $(seq 100); do [[ -e $work/signals ]] && break; sleep 0.05; done
 expect "supervisor killed: the command is told" TERM "$(cat "$work/signals" 2>/dev/null)"
 
+# Two fakes called mpirun, side by side: one whose only process has died and was not waited for, which hangs, and one
+# that never had any here, whose ranks are on other hosts.
+mkdir "$work/hangs" "$work/remote"
+cat >"$work/hangs/mpirun" <<'MPIRUN'
+#!/usr/bin/env python3
+import subprocess, sys, time
+if "--resume" not in sys.argv:
+    rank = subprocess.Popen(["true"])  # Nobody waits for it.
+    time.sleep(100)
+MPIRUN
+printf '#!/bin/sh\nexec sleep 18\n' >"$work/remote/mpirun"
+chmod +x "$work"/{hangs,remote}/mpirun
+"${supervise[@]}" -- "$work/remote/mpirun" worker 2>"$work/remote/err" &
+remote=$!
+"${supervise[@]}" -- "$work/hangs/mpirun" worker 2>"$work/hangs/err"
+expect "hung launcher: started again" 0 $?
+expect "hung launcher: said" 1 "$(grep -c "does not end: killed" "$work/hangs/err")"
+wait $remote
+expect "ranks elsewhere: left alone" 0 $?
+expect "ranks elsewhere: nothing said" "" "$(cat "$work/remote/err")"
+
 run "0" --retries=x -- "$work/worker" || true
 expect "bad flag" 2 "$code"
 "${supervise[@]}" >/dev/null 2>&1
