@@ -29,6 +29,10 @@ struct ForSlots {
   void operator()(const BatchNormGradientOp& op) const { All(op.x, op.dy, op.dx); }
   void operator()(const ZeroOp& op) const { All(op.x); }
   void operator()(const RowOp& op) const { All(op.x, op.x2, op.y, op.dy, op.out); }
+  void operator()(const AttentionOp& op) const { All(op.q, op.k, op.v, op.mask, op.y); }
+  void operator()(const AttentionGradientOp& op) const {
+    All(op.of.q, op.of.k, op.of.v, op.of.mask, op.dy, op.d[0], op.d[1], op.d[2]);
+  }
   void operator()(const MixtureOp& op) const {
     All(op.gate, op.y);
     for (Slot expert : op.experts) f(expert);

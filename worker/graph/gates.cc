@@ -56,7 +56,7 @@ std::string GateName(const Graph& graph, Value gate) {
 std::set<int> MixturesThatAreGates(const Graph& graph) {
   std::set<int> gates;
   for (const Graph::Node& node : graph.nodes()) {
-    if (node.kind == NodeKind::kMixture) gates.insert(node.inputs[0].node);
+    if (node.kind == NodeKind::kMixture && !node.is_pooling) gates.insert(node.inputs[0].node);
   }
   return gates;
 }
@@ -69,7 +69,8 @@ void AddGateElements(Graph* graph) {
   const std::set<int> are_gates = MixturesThatAreGates(*graph);
   for (size_t n = 0; n < graph->nodes().size(); ++n) {
     const Graph::Node& node = graph->nodes()[n];
-    if (node.kind != NodeKind::kMixture || are_gates.count(static_cast<int>(n)) > 0) continue;
+    if (node.kind != NodeKind::kMixture || node.is_pooling) continue;
+    if (are_gates.count(static_cast<int>(n)) > 0) continue;
     const Value gate = node.inputs[0];
     const std::string name = GateName(*graph, gate);
     if (name.empty() || !seen.insert(name).second) continue;

@@ -76,6 +76,28 @@ Value Graph::Mixture(Value gate, absl::Span<const ExpertGroup> groups) {
   return AddNode(std::move(node));
 }
 
+Value Graph::WeightedSum(Value weights, Value x) {
+  const int places = width(weights);
+  CHECK_EQ(width(x) % places, 0) << "equal parts of " << width(x) << " columns";
+  return AddNode({.kind = NodeKind::kMixture,
+                  .width = width(x) / places,
+                  .inputs = {weights, x},
+                  .is_pooling = true});
+}
+
+Value Graph::Attention(Value q, Value k, Value v, Value mask, int heads) {
+  const int places = width(mask);
+  CHECK(width(q) == width(k) && width(k) == width(v));
+  CHECK_EQ(width(q) % places, 0) << "equal parts of " << width(q) << " columns";
+  const int d = width(q) / places;
+  CHECK(heads > 0 && d % heads == 0) << heads << " heads of " << d << " columns";
+  return AddNode({.kind = NodeKind::kAttention,
+                  .width = d,
+                  .inputs = {q, k, v, StopGradient(mask)},
+                  .parts = places,
+                  .heads = heads});
+}
+
 Value Graph::Columns(Value x, std::vector<ColumnRange> ranges) {
   Node node{.kind = NodeKind::kColumns, .inputs = {x}};
   for (const ColumnRange& range : ranges) {

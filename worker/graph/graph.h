@@ -79,10 +79,11 @@ enum class NodeKind {
   kActivation,    // Where no layer applies it in place: GELU and PReLU need their input again.
   kLayerNorm,
   kBatchNorm,  // By the lane's rows while training, by running statistics otherwise (batch_norm.h).
+  kAttention,  // Self-attention over the places of a sequence, averaged (attention.h).
   kSelector,   // DSelect-k's smooth choice of one of n by log2 n bits.
   kDropout,    // The input while not training (dropout.h).
 };
-inline constexpr int kNodeKinds = 16;
+inline constexpr int kNodeKinds = 17;
 
 // Columns [begin, begin + count) of a value.
 struct ColumnRange {
@@ -132,6 +133,12 @@ class Graph {
   // reads keeps its parameters, whose gradients are zeros.
   Value Mixture(Value gate, absl::Span<const ExpertGroup> groups);
 
+  // sum over j of weights[:, j] x_j, x_j an equal part of x [B, places * d] -> [B, d]; weights
+  // [B, places]. A mixture, but no gate's: nothing reports its weights (gates.h).
+  Value WeightedSum(Value weights, Value x);
+  // Of queries, keys and values [B, places * d] and their mask [B, places], of which no gradient is
+  // taken: [B, d]. REQUIRES: heads divides d.
+  Value Attention(Value q, Value k, Value v, Value mask, int heads);
   // The columns of x in `ranges`, in that order. All of them: x itself, no node.
   // REQUIRES: ranges lie inside x and hold a column.
   Value Columns(Value x, std::vector<ColumnRange> ranges);
@@ -213,7 +220,9 @@ class Graph {
     bool is_tied = false;                  // kBlockDense: all blocks are one layer, of one name.
     std::vector<ColumnRange> ranges = {};  // kColumns
     std::vector<double> scales = {};       // kAdd: [inputs]
-    int parts = 1;                         // kSelector
+    int parts = 1;                         // kSelector; kAttention: places.
+    int heads = 1;                         // kAttention
+    bool is_pooling = false;               // kMixture: a WeightedSum.
     double gamma = 0;                      // kSelector
     double rate = 0;                       // kDropout
     std::vector<std::string> draws = {};   // kDropout: the names of equal parts.

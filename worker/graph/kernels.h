@@ -18,6 +18,8 @@ namespace pagoda {
 struct Columns {
   float* data = nullptr;
   int64_t ld = 0;
+
+  float* Row(int r) const { return data + r * ld; }
 };
 
 // y [T, n] <- act(y).

@@ -27,6 +27,7 @@
 #include <variant>
 #include <vector>
 
+#include "worker/graph/attention.h"
 #include "worker/graph/graph.h"
 #include "worker/graph/program.h"
 #include "worker/graph/row_ops.h"
@@ -172,9 +173,24 @@ struct BatchNormGradientOp {
   bool accumulate;
 };
 
+// y = attention of each row (attention.h).
+struct AttentionOp {
+  AttentionShape shape;
+  Slot q, k, v, mask, y;
+};
+
+// dq, dk, dv (+)= ...; a slot of buffer -1 is not wanted.
+struct AttentionGradientOp {
+  AttentionOp of;
+  Slot dy;
+  Slot d[3];           // dq, dk, dv
+  bool accumulate[3];  // Into them.
+};
+
 using Op = std::variant<ProductOp, ActivationOp, ActivationGradientOp, SoftmaxOp, SoftmaxGradientOp,
                         MixtureOp, MixtureGradientOp, RowOp, HeadOp, SeedOp, ZeroOp, DropoutOp,
-                        BatchSumsOp, BatchNormOp, BatchGradientSumsOp, BatchNormGradientOp>;
+                        BatchSumsOp, BatchNormOp, BatchGradientSumsOp, BatchNormGradientOp,
+                        AttentionOp, AttentionGradientOp>;
 
 // [offset, offset + count) of the flat array.
 struct FlatRange {

@@ -67,6 +67,9 @@ void Planner::ForwardNode(int n) {
     case NodeKind::kBatchNorm:
       ForwardBatchNorm(n);
       break;
+    case NodeKind::kAttention:
+      plan_.forward.push_back(AttentionOf(n));
+      break;
     case NodeKind::kDropout:
       ForwardDropout(n);
       break;
@@ -230,6 +233,9 @@ void Planner::BackwardNode(int n, Pass* pass) const {
     case NodeKind::kBatchNorm:
       BackwardBatchNorm(n, pass);
       break;
+    case NodeKind::kAttention:
+      BackwardAttention(n, pass);
+      break;
     case NodeKind::kDropout:
       BackwardDropout(n, pass);
       break;
@@ -320,6 +326,22 @@ void Planner::BackwardSoftmax(int n, Pass* pass) const {
   const Value input = nodes_[n].inputs[0];
   pass->ops.push_back(SoftmaxGradientOp{values_[n], pass->gradients[n], pass->gradients[input.node],
                                         nodes_[n].width, pass->MarkWritten(input.node)});
+}
+
+AttentionOp Planner::AttentionOf(int n) const {
+  const Graph::Node& node = nodes_[n];
+  const auto slot = [&](int input) { return values_[node.inputs[input].node]; };
+  return {{node.parts, node.width, node.heads}, slot(0), slot(1), slot(2), slot(3), values_[n]};
+}
+
+void Planner::BackwardAttention(int n, Pass* pass) const {
+  AttentionGradientOp op{.of = AttentionOf(n), .dy = pass->gradients[n], .d = {}, .accumulate = {}};
+  for (int i = 0; i < 3; ++i) {
+    const int input = nodes_[n].inputs[i].node;
+    op.d[i] = pass->gradients[input];
+    op.accumulate[i] = pass->wants[input] && pass->MarkWritten(input);
+  }
+  pass->ops.push_back(op);
 }
 
 void Planner::BackwardMixture(int n, Pass* pass) const {

@@ -108,11 +108,13 @@ class Planner {
   void ForwardDropout(int n);
   void BackwardDropout(int n, Pass* pass) const;
   void ForwardBlocks(int n);
+  AttentionOp AttentionOf(int n) const;
   void BackwardActivations(absl::Span<const int> layers, Slot y, Slot dy, Pass* pass) const;
   void BackwardGroup(const Group& group, Pass* pass) const;
   void BackwardGroupWeights(const Group& group, Slot dy, Pass* pass) const;
   void BackwardBlocks(int n, Pass* pass) const;
   void BackwardSoftmax(int n, Pass* pass) const;
+  void BackwardAttention(int n, Pass* pass) const;
   void BackwardMixture(int n, Pass* pass) const;
 
   // plan_stages.cc

@@ -137,6 +137,8 @@ class Pass {
         return ForwardActivation(n, r);
       case NodeKind::kLayerNorm:
         return ForwardLayerNorm(n, r);
+      case NodeKind::kAttention:
+        return Attend(n, r).Forward(Row(values_, n, r));
       case NodeKind::kSelector:
         return ForwardSelector(n, r);
       case NodeKind::kDropout:
@@ -174,6 +176,9 @@ class Pass {
         return BackwardActivation(n, r);
       case NodeKind::kLayerNorm:
         return BackwardLayerNorm(n, r);
+      case NodeKind::kAttention:
+        return Attend(n, r).Backward(Row(derivatives_, n, r), Input(derivatives_, n, 0, r),
+                                     Input(derivatives_, n, 1, r), Input(derivatives_, n, 2, r));
       case NodeKind::kSelector:
         return BackwardSelector(n, r);
       case NodeKind::kDropout:
@@ -326,6 +331,14 @@ class Pass {
           Row(derivatives_, n, r) + i * d, d, Input(derivatives_, n, 0, r) + i * d,
           Gradient(node.block_names[i] + "/gain"), Gradient(node.block_names[i] + "/b"));
     }
+  }
+
+  AttentionRow<T> Attend(int n, int r) {
+    const Graph::Node& node = graph_.nodes()[n];
+    scratch_.resize(std::max<size_t>(scratch_.size(), 3 * node.parts));
+    const auto in = [&](int i) { return Input(values_, n, i, r); };
+    return AttentionRow<T>({node.parts, node.width, node.heads}, {in(0), in(1), in(2), in(3)},
+                           scratch_.data());
   }
 
   // Column i of a kBatchNorm node over the lane's rows.
@@ -508,6 +521,7 @@ class Pass {
   const std::vector<T>& parameters_;
   const StepContext context_;
   std::vector<T> gradients_, statistics_;
+  std::vector<T> scratch_;
   std::map<std::string, int64_t> offsets_;
   std::vector<std::vector<T>> values_, derivatives_;  // [node][R, width]
 };

@@ -108,6 +108,8 @@ class CompiledRunner : public Runner {
   void Execute(const SeedOp& op, const Tile& tile);
   void Execute(const ZeroOp& op, const Tile& tile);
   void Execute(const DropoutOp& op, const Tile& tile);
+  void Execute(const AttentionOp& op, const Tile& tile);
+  void Execute(const AttentionGradientOp& op, const Tile& tile);
   void Execute(const BatchSumsOp& op, const Tile& tile);
   void Execute(const BatchNormOp& op, const Tile& tile);
   void Execute(const BatchGradientSumsOp& op, const Tile& tile);
@@ -132,6 +134,7 @@ class CompiledRunner : public Runner {
   int stage_arena_rows_ = 0;
   CallsOfHeight calls_[std::size(kHeights)];
   HeadBuffers head_buffers_;
+  std::vector<float> attention_scratch_;  // [3 places], of the longest sequence.
 
   std::vector<uint64_t> draw_keys_;  // [Plan::draws], for draw_seed_.
   uint64_t draw_seed_ = 0;

@@ -157,6 +157,32 @@ void CompiledRunner::Execute(const DropoutOp& op, const Tile& tile) {
   }
 }
 
+void CompiledRunner::Execute(const AttentionOp& op, const Tile& tile) {
+  const Columns q = At(op.q), k = At(op.k), v = At(op.v), mask = At(op.mask), y = At(op.y);
+  for (int r = 0; r < tile.rows; ++r) {
+    AttentionRow<float> row(op.shape, {q.Row(r), k.Row(r), v.Row(r), mask.Row(r)},
+                            attention_scratch_.data());
+    row.Forward(y.Row(r));
+  }
+}
+
+void CompiledRunner::Execute(const AttentionGradientOp& op, const Tile& tile) {
+  const AttentionOp& of = op.of;
+  const Columns q = At(of.q), k = At(of.k), v = At(of.v), mask = At(of.mask), dy = At(op.dy);
+  const Columns d[3] = {At(op.d[0]), At(op.d[1]), At(op.d[2])};
+  for (int r = 0; r < tile.rows; ++r) {
+    float* row_of[3];
+    for (int i = 0; i < 3; ++i) {
+      row_of[i] = d[i].data == nullptr ? nullptr : d[i].Row(r);
+      if (row_of[i] == nullptr || op.accumulate[i]) continue;
+      std::fill_n(row_of[i], of.shape.places * of.shape.width, 0.0f);
+    }
+    AttentionRow<float> row(of.shape, {q.Row(r), k.Row(r), v.Row(r), mask.Row(r)},
+                            attention_scratch_.data());
+    row.Backward(dy.Row(r), row_of[0], row_of[1], row_of[2]);
+  }
+}
+
 void CompiledRunner::Execute(const BatchSumsOp& op, const Tile& tile) {
   if (!tile.args->context.training) return;
   const BatchNormLayer& layer = plan_.batch_norms[op.layer];

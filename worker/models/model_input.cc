@@ -15,7 +15,7 @@
 namespace pagoda {
 namespace {
 
-std::string WideSet(const std::string& task) { return "wide/" + task; }
+std::string WideSet(const std::string& task) { return kWidePrefix + task; }
 
 }  // namespace
 
@@ -54,8 +54,13 @@ absl::StatusOr<ModelInput> NamelessInput(const Config& config, int width) {
   return input;
 }
 
-BlockInputs::BlockInputs(const ModelConfig& config, const ModelInput& input, Graph* graph)
-    : config_(config), input_(input), graph_(*graph), reads_used_(config.reads_size(), false) {}
+BlockInputs::BlockInputs(const ModelConfig& config, const ModelInput& input, Value value,
+                         Graph* graph)
+    : config_(config),
+      input_(input),
+      value_(value),
+      graph_(*graph),
+      reads_used_(config.reads_size(), false) {}
 
 // Dense features last, so that the columns of all sets mean the same.
 std::vector<ColumnRange> BlockInputs::RangesOf(const std::string& set,
@@ -74,7 +79,7 @@ std::vector<ColumnRange> BlockInputs::RangesOf(const std::string& set,
 Value BlockInputs::Input(const std::string& set) {
   const auto [it, is_new] = inputs_.emplace(set, Value{});
   if (!is_new) return it->second;
-  it->second = Interact(set, graph_.Columns(graph_.Input(), RangesOf(set)));
+  it->second = Interact(set, graph_.Columns(value_, RangesOf(set)));
   set_of_input_.emplace(it->second.node, set);
   return it->second;
 }
@@ -99,13 +104,13 @@ Value BlockInputs::Read(const std::string& name, Value x) {
     Refuse(absl::StrCat("reads: ", name, " reads what a level below it gives, not the input"));
     return x;
   }
-  return graph_.Columns(graph_.Input(), ranges);
+  return graph_.Columns(value_, ranges);
 }
 
 Value BlockInputs::ReadBeside(const std::string& name, Value x) {
   const std::vector<ColumnRange> ranges = FindReads(name, "");
   if (ranges.empty()) return x;
-  return graph_.Concat({x, graph_.Columns(graph_.Input(), ranges)});
+  return graph_.Concat({x, graph_.Columns(value_, ranges)});
 }
 
 Value BlockInputs::Wide(const std::string& task, int logits) {
@@ -118,10 +123,10 @@ Value BlockInputs::Wide(const std::string& task, int logits) {
     Refuse("wide: no feature is embedded");
     return {};
   }
-  if (logits == 1) return graph_.SumColumns(graph_.Columns(graph_.Input(), ranges));
+  if (logits == 1) return graph_.SumColumns(graph_.Columns(value_, ranges));
   std::vector<Value> weights;
   for (const ColumnRange& range : ranges) {
-    weights.push_back(graph_.Columns(graph_.Input(), {range}));
+    weights.push_back(graph_.Columns(value_, {range}));
   }
   return graph_.Add(weights);
 }
@@ -155,7 +160,7 @@ Value BlockInputs::AppendPairs(const std::string& set, Value x) {
   std::map<int, std::vector<Value>> by_dim;
   for (const FeatureColumns& feature : input_.features) {
     if (feature.set != set || feature.is_dense || feature.mask.count > 0) continue;
-    by_dim[feature.columns.count].push_back(graph_.Columns(graph_.Input(), {feature.columns}));
+    by_dim[feature.columns.count].push_back(graph_.Columns(value_, {feature.columns}));
   }
   std::vector<Value> parts = {x};
   for (const auto& [dim, v] : by_dim) {

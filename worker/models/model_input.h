@@ -5,7 +5,7 @@
 // more. The input's columns are the ordinary set's features, the dense features, then each further
 // set's.
 //
-//   input columns --(reads: some features)--------------------------> a block that names them
+//   input columns --(sequences pooled)--(reads: some features)-------> a block that names them
 //                 \-(interaction: DCN-v2, FM)-> what models see as x -> all other blocks
 //
 // Thread-safe (values and pure functions).
@@ -46,6 +46,9 @@ absl::StatusOr<ModelInput> NamelessInput(const Config& config, int width);
 // own sets. UsageError: an unknown model, or what `wide` cannot be.
 absl::StatusOr<std::vector<EmbeddingSet>> EmbeddingSetsOf(const Config& config);
 
+// Before a task's name: the set of its wide part.
+inline constexpr char kWidePrefix[] = "wide/";
+
 // The order in which a configuration lists its tasks must change no bit.
 std::vector<TaskConfig> TasksByName(const Config& config);
 
@@ -53,8 +56,8 @@ std::vector<TaskConfig> TasksByName(const Config& config);
 // **Confined to one thread.**
 class BlockInputs {
  public:
-  // All three outlive this.
-  BlockInputs(const ModelConfig& config, const ModelInput& input, Graph* graph);
+  // `input` names the columns of `value` (sequences.h). All but the value outlive this.
+  BlockInputs(const ModelConfig& config, const ModelInput& input, Value value, Graph* graph);
 
   // The set's embeddings and the dense features, behind the interaction if there is one.
   Value Input(const std::string& set = "");
@@ -86,6 +89,7 @@ class BlockInputs {
 
   const ModelConfig& config_;
   const ModelInput& input_;
+  const Value value_;
   Graph& graph_;
   std::map<std::string, Value> inputs_;      // By set.
   std::map<int, std::string> set_of_input_;  // By node.

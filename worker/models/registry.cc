@@ -9,6 +9,7 @@
 #include "common/errors.h"
 #include "worker/graph/losses.h"
 #include "worker/models/model.h"
+#include "worker/models/sequences.h"
 
 namespace pagoda {
 namespace {
@@ -128,7 +129,8 @@ absl::StatusOr<Graph> BuildModel(const Config& config, const ModelInput& input) 
   RETURN_IF_ERROR(CheckFields(model));
   RETURN_IF_ERROR(CheckStyle(model));
   Graph graph(input.width);
-  BlockInputs inputs(model, input, &graph);
+  ASSIGN_OR_RETURN(const PooledInput pooled, PoolSequences(model, input, &graph));
+  BlockInputs inputs(model, pooled.columns, pooled.value, &graph);
   ModelArgs args{.config = model, .tasks = {}, .funnel = {}, .parameters = {}, .inputs = &inputs};
   const std::vector<std::string> task_names = ReadTasks(config, &args);
   std::map<std::string, double> given;

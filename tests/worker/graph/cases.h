@@ -183,6 +183,18 @@ inline const std::vector<GraphCase>& GraphCases() {
          g.Head("a", HeadKind::kProbability, g.Dense("out", e.value, 1));
          return g;
        }},
+      {"attention",  // Masks of every kind, by signs. One value read three times; one head.
+       [](int width) {
+         Graph g(width);
+         const Value mask = g.Dense("mask", g.Input(), 3);
+         const Value e = g.Dense("e", g.Input(), 3 * 4, TANH);
+         const auto part = [&](const char* name) { return g.TiedDense(name, e, 3, 4); };
+         const Value two = g.Attention(part("q"), part("k"), part("v"), mask, 2);
+         const Value one = g.Attention(e, e, e, mask, 1);
+         const Value sum = g.WeightedSum(g.Dense("w", g.Input(), 3), e);
+         g.Head("a", HeadKind::kProbability, g.Dense("out", g.Concat({one, two, sum}), 1));
+         return g;
+       }},
       {"tied",  // One layer over parts, with and without a bias and an activation.
        [](int width) {
          Graph g(width);

@@ -1,0 +1,132 @@
+// Self-attention over the places of one row's sequence, in plain loops, T = float or double: what a
+// kAttention node is, for the oracle and for the product (a sequence has tens of places of a few
+// columns: its products are too small for a matrix library).
+//
+// Vaswani et al., "Attention Is All You Need", NIPS 2017, eq. (1), with the heads of section 3.2.2
+// side by side, averaged over the n filled places i:
+//
+//   p_ij = softmax over filled j of <q_i, k_j> / sqrt(d_h)
+//   y = 1/n sum_i sum_j p_ij v_j = sum_j w_j v_j,  w_j = 1/n sum_i p_ij
+//
+// An empty place has no part in any sum, so what stands there changes no bit; without a filled one
+// y is 0.
+//
+// Letters: P places; d columns of one, h heads of d_h = d / h each. q, k, v [P, d]; mask [P], filled
+// where it is above 0. A `d` before a name is the gradient of the loss with respect to it; gradients
+// are added to, and null ones are not wanted.
+//
+// Thread-safe (pure functions).
+#ifndef PAGODA_WORKER_GRAPH_ATTENTION_H_
+#define PAGODA_WORKER_GRAPH_ATTENTION_H_
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace pagoda {
+
+struct AttentionShape {
+  int places;  // P
+  int width;   // d
+  int heads;   // Divides d.
+};
+
+template <typename T>
+struct AttentionInputs {
+  const T *q, *k, *v;  // [P, d]
+  const T* mask;       // [P]
+};
+
+template <typename T>
+class AttentionRow {
+ public:
+  // scratch [3 P].
+  AttentionRow(const AttentionShape& shape, const AttentionInputs<T>& in, T* scratch)
+      : shape_(shape),
+        in_(in),
+        d_h_(shape.width / shape.heads),
+        p_(scratch),
+        w_(scratch + shape.places),
+        dw_(scratch + 2 * shape.places) {
+    for (int j = 0; j < shape.places; ++j) filled_ += in.mask[j] > 0;
+  }
+
+  // y [d]
+  void Forward(T* y) {
+    std::fill_n(y, shape_.width, T{0});
+    for (int c = 0; c < shape_.width && filled_ > 0; c += d_h_) {
+      std::fill_n(w_, shape_.places, T{0});
+      ForFilled([&](int i) {
+        FindShares(i, c);
+        ForFilled([&](int j) { w_[j] += p_[j] / filled_; });
+      });
+      ForFilled([&](int j) { AddTo(y + c, w_[j], At(in_.v, j, c)); });
+    }
+  }
+
+  // dy [d]; dq, dk, dv [P, d].
+  void Backward(const T* dy, T* dq, T* dk, T* dv) {
+    for (int c = 0; c < shape_.width && filled_ > 0; c += d_h_) {
+      std::fill_n(w_, shape_.places, T{0});
+      ForFilled([&](int j) { dw_[j] = Dot(dy + c, At(in_.v, j, c)); });
+      ForFilled([&](int i) { BackwardOfPlace(i, c, dq, dk); });
+      if (dv == nullptr) continue;
+      ForFilled([&](int j) { AddTo(dv + j * shape_.width + c, w_[j], dy + c); });
+    }
+  }
+
+ private:
+  template <typename Visit>
+  void ForFilled(Visit visit) const {
+    for (int j = 0; j < shape_.places; ++j) {
+      if (in_.mask[j] > 0) visit(j);
+    }
+  }
+  const T* At(const T* of, int place, int column) const {
+    return of + place * shape_.width + column;
+  }
+  T Dot(const T* a, const T* b) const {
+    T sum = 0;
+    for (int i = 0; i < d_h_; ++i) sum += a[i] * b[i];
+    return sum;
+  }
+  void AddTo(T* to, T scale, const T* x) const {
+    for (int i = 0; i < d_h_; ++i) to[i] += scale * x[i];
+  }
+
+  // p_ [P] <- the shares of place i, of the head in columns c, ...
+  void FindShares(int i, int c) {
+    const T scale = 1 / std::sqrt(T(d_h_));
+    T most = -std::numeric_limits<T>::infinity(), sum = 0;
+    ForFilled([&](int j) {
+      p_[j] = scale * Dot(At(in_.q, i, c), At(in_.k, j, c));
+      most = std::max(most, p_[j]);
+    });
+    ForFilled([&](int j) { sum += p_[j] = std::exp(p_[j] - most); });
+    ForFilled([&](int j) { p_[j] /= sum; });
+  }
+
+  // Of the scores s_ij before the softmax: ds_ij = p_ij / n (dw_j - sum_k p_ik dw_k).
+  void BackwardOfPlace(int i, int c, T* dq, T* dk) {
+    FindShares(i, c);
+    T mean = 0;
+    ForFilled([&](int j) { mean += p_[j] * dw_[j]; });
+    ForFilled([&](int j) {
+      const T share = p_[j] / filled_;
+      const T ds = share * (dw_[j] - mean) / std::sqrt(T(d_h_));
+      w_[j] += share;
+      if (dq != nullptr) AddTo(dq + i * shape_.width + c, ds, At(in_.k, j, c));
+      if (dk != nullptr) AddTo(dk + j * shape_.width + c, ds, At(in_.q, i, c));
+    });
+  }
+
+  const AttentionShape shape_;
+  const AttentionInputs<T> in_;
+  const int d_h_;
+  T *const p_, *const w_, *const dw_;  // [P]
+  int filled_ = 0;                     // n
+};
+
+}  // namespace pagoda
+
+#endif  // PAGODA_WORKER_GRAPH_ATTENTION_H_
