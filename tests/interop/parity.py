@@ -46,6 +46,7 @@ RULES = {
 DOUBLE_TOLERANCE = 1e-9
 LOSS_TOLERANCE = {"sgd": 1e-4, "adagrad": 5e-3, "adam": 1e-4}
 FIRST_STEP_TOLERANCE = 1e-5
+NO_VALUE = np.uint64(2 ** 64 - 1)
 # The rule of 100 steps in float, where it is not the one in double: what feeds a BatchNorm has gradients that are sums to 0,
 # whose rounding errors Adam makes as long as the rate. PyTorch in float is 2.6e-3 from PyTorch in double then; 1.7e-7 with SGD.
 FLOAT_RULES = {"batch_normalized": "sgd"}
@@ -56,7 +57,8 @@ GRADIENT_RATE = 1024.0
 class Data:
     """Ids [S, B, L] numbered over all features, dense values, labels and weights [S, T, B]."""
 
-    def __init__(self, seed=1):
+    def __init__(self, seed=1, has_sequence=False):
+        self.has_sequence = has_sequence  # The last feature has 0 to L values, the first places.
         random = np.random.default_rng(seed)
         columns, offset = [], 0
         self.offsets = []
@@ -68,6 +70,13 @@ class Data:
             offset += vocabulary
         self.row_count = offset
         self.ids = np.concatenate(columns, axis=2)
+        if has_sequence:
+            # The last row is nobody's: what PyTorch looks up where there is no value.
+            length = FEATURES[-1][2]
+            tags = self.ids[:, :, -length:]
+            tags[tags == offset - 1] = offset - 2
+            filled = np.random.default_rng(seed + 1).integers(0, length + 1, size=(STEPS, BATCH, 1))
+            tags[np.arange(length) >= filled] = NO_VALUE
         # Short decimals: the same in text, float and double.
         self.dense = np.round(random.normal(size=(STEPS, BATCH, DENSE_COLUMNS)) * 64) / 64
         logit = self.dense.sum(axis=2) * 0.5 + (self.ids[:, :, 0] % 2).astype(float) - 0.5
@@ -86,7 +95,7 @@ class Data:
                 for r in range(BATCH):
                     row, at = [], 0
                     for (_, _, length), offset in zip(FEATURES, self.offsets):
-                        row.append("|".join(str(int(i) - offset) for i in self.ids[s, r, at:at + length]))
+                        row.append("|".join(str(int(i) - offset) for i in self.ids[s, r, at:at + length] if i != NO_VALUE))
                         at += length
                     row += [repr(float(d)) for d in self.dense[s, r]]
                     row += [int(label) for label in self.labels[s, :, r]] + [self.weights[s, 1, r]]
@@ -124,12 +133,18 @@ class TorchTrainer:
 
     def pool(self, s, rows):
         """Each feature's [B, D]."""
-        ids = torch.from_numpy(self.data.ids[s].astype(np.int64))
-        vectors = torch.nn.functional.embedding(ids, rows, sparse=True)  # [B, L, D]
+        nobody = self.data.row_count - 1 if self.data.has_sequence else None
+        ids = self.data.ids[s]
+        ids = torch.from_numpy(np.where(ids == NO_VALUE, nobody or 0, ids).astype(np.int64))
+        vectors = torch.nn.functional.embedding(ids, rows, padding_idx=nobody, sparse=True)  # [B, L, D]
         parts, at = [], 0
         for _, _, length in FEATURES:
             parts.append(vectors[:, at:at + length].sum(dim=1))
             at += length
+        if self.data.has_sequence:
+            places, mask = vectors[:, at - length:], (self.data.ids[s][:, at - length:] != NO_VALUE)
+            mask = torch.from_numpy(mask).to(self.dtype)
+            parts[-1] = torch_zoo.SEQUENCES[self.model](self.network, places, mask, parts[1])
         return parts
 
     def forward(self, s):
@@ -190,9 +205,10 @@ def model_config(model, rule, rate=None):
     """
 
 
-def dataset_config(path):
+def dataset_config(path, has_sequence=False):
+    kind = "SEQUENCE max_length: 3" if has_sequence else "ID_LIST"
     features = "".join(
-        f'feature {{ name: "{name}" table: "{name}" kind: {"ID" if length == 1 else "ID_LIST"} }}\n'
+        f'feature {{ name: "{name}" table: "{name}" kind: {"ID" if length == 1 else kind} }}\n'
         for name, _, length in FEATURES)
     features += "".join(f'feature {{ name: "d{i}" kind: DENSE }}\n' for i in range(DENSE_COLUMNS))
     return f"""
@@ -263,12 +279,13 @@ def check_double(binary, work, label, trainer, config, *flags):
 
 
 class Parity:
-    def __init__(self, arguments, work):
+    def __init__(self, arguments, work, has_sequence=False):
         self.arguments, self.work = arguments, work
-        self.data = Data()
+        self.data = Data(has_sequence=has_sequence)
         self.failed = False
         self.data.write_csv(work / "data.csv")
-        (work / "dataset.textproto").write_text(dataset_config("data.csv"))
+        self.dataset = dataset_config("data.csv", has_sequence)
+        (work / "dataset.textproto").write_text(self.dataset)
 
     def report(self, what, model, rule, worst, where, tolerance):
         good = worst <= tolerance
@@ -280,7 +297,7 @@ class Parity:
         trainer = TorchTrainer(model, torch.float64, self.data)
         trainer.optimize_by(rule, RULES[rule][2])
         final = run_reference(self.arguments.reference, self.work, trainer,
-                              model_config(model, rule) + dataset_config("data.csv"))
+                              model_config(model, rule) + self.dataset)
         losses = np.array([trainer.step(s) for s in range(STEPS)])
         for kind, pairs in pairs_of(final, trainer, losses).items():
             self.report(f"double, {kind}", model, rule, *worst_of(pairs), DOUBLE_TOLERANCE)
@@ -396,15 +413,19 @@ def main():
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         work = arguments.keep or pathlib.Path(folder)
-        work.mkdir(parents=True, exist_ok=True)
-        parity = Parity(arguments, work.resolve())
+        parities = []
+        for has_sequence in (False, True):
+            of_kind = work.resolve() / ("sequence" if has_sequence else "lists")
+            of_kind.mkdir(parents=True, exist_ok=True)
+            parities.append(Parity(arguments, of_kind, has_sequence))
         for model in arguments.models.split(","):
+            parity = parities[model in torch_zoo.SEQUENCES]
             rules = arguments.rules.split(",")
             for rule in rules[-1:] if model in torch_zoo.ZOO else rules:
                 parity.double(model, rule)
                 parity.float_losses(model, FLOAT_RULES.get(model, rule))
             parity.first_step(model)
-    return 1 if parity.failed else 0
+    return 1 if any(parity.failed for parity in parities) else 0
 
 
 if __name__ == "__main__":

@@ -127,8 +127,7 @@ struct Row {
 struct RowSet {
   std::string tensor;  // "rows" or "rows/SET"
   int64_t dim;
-  int first_column;
-  std::vector<int> tables;  // [feature]
+  std::vector<EmbeddingFeature> features;
   std::map<uint64_t, Row> rows;
 };
 
@@ -197,6 +196,9 @@ std::unique_ptr<Weighting> WeightingOf(const Config& config, const TrainingMetho
   return *std::move(made);
 }
 
+// Where a sequence has no value.
+constexpr uint64_t kNoValue = ~uint64_t{0};
+
 // A loss of the network.
 struct LossHead {
   Graph::HeadSpec head;
@@ -224,7 +226,8 @@ class Trainer {
         momentum_(config.model().batch_norm().momentum()),
         list_lengths_(std::move(list_lengths)),
         dense_columns_(dense_columns),
-        input_width_(data.input.width) {
+        input_width_(data.input.width),
+        first_dense_(data.input.dense.empty() ? 0 : data.input.dense[0].input_offset) {
     for (const StepOptimizer& one : method.optimizers) {
       optimizers_.emplace_back(one, network_.parameters());
     }
@@ -292,15 +295,14 @@ class Trainer {
       const std::string tensor = feature.set.empty() ? "rows" : "rows/" + feature.set;
       if (sets_.empty() || sets_.back().tensor != tensor) {
         CHECK(init.count(tensor)) << "--init has no " << tensor;
-        RowSet& set = sets_.emplace_back(
-            RowSet{tensor, init.at(tensor).shape[1], feature.input_offset, {}, {}});
+        RowSet& set = sets_.emplace_back(RowSet{tensor, init.at(tensor).shape[1], {}, {}});
         const Doubles rows = Elements<double>(init.at(tensor), "F64");
         for (size_t i = 0; i < ids.size(); ++i) {
           const auto begin = rows.begin() + i * set.dim;
           set.rows[ids[i]].weights = Doubles(begin, begin + set.dim);
         }
       }
-      sets_.back().tables.push_back(feature.table);
+      sets_.back().features.push_back(feature);
     }
   }
 
@@ -359,7 +361,7 @@ class Trainer {
     }
     for (size_t f = 0; f < gradients.rows.size(); ++f) {
       RowSet& set = sets_[f / list_lengths_.size()];
-      if (optimizer.tables.count(set.tables[f % list_lengths_.size()]) == 0) continue;
+      if (optimizer.tables.count(set.features[f % list_lengths_.size()].table) == 0) continue;
       for (const auto& [id, gradient] : gradients.rows[f]) {
         Row& row = set.rows.at(id);
         Doubles& state = row.states.try_emplace(o, optimizer.NewState(set.dim)).first->second;
@@ -468,14 +470,21 @@ class Trainer {
     return w;
   }
 
-  // Calls visit(example, feature, id) for each id of the batch.
+  // Calls visit(example, feature, place, id) for each id of the batch.
   template <typename Visit>
   void ForEachId(int B, const uint64_t* ids, Visit visit) const {
     for (int b = 0; b < B; ++b) {
       for (size_t feature = 0; feature < list_lengths_.size(); ++feature) {
-        for (int i = 0; i < list_lengths_[feature]; ++i) visit(b, feature, *ids++);
+        for (int i = 0; i < list_lengths_[feature]; ++i, ++ids) {
+          if (*ids != kNoValue) visit(b, feature, i, *ids);
+        }
       }
     }
+  }
+
+  // Of a sequence, places stand side by side; of a list, they are added.
+  static int64_t ColumnOf(const EmbeddingFeature& feature, int place) {
+    return feature.input_offset + (feature.length > 0 ? place * feature.dim : 0);
   }
 
   // x [B, input width].
@@ -483,17 +492,17 @@ class Trainer {
     const int width = input_width_;
     Doubles x(int64_t{B} * width);
     for (const RowSet& set : sets_) {
-      ForEachId(B, ids, [&](int b, size_t feature, uint64_t id) {
+      ForEachId(B, ids, [&](int b, size_t feature, int place, uint64_t id) {
         const Doubles& row = set.rows.at(id).weights;
-        double* const to = x.data() + int64_t{b} * width + set.first_column + feature * set.dim;
+        const EmbeddingFeature& of = set.features[feature];
+        double* const to = x.data() + int64_t{b} * width + ColumnOf(of, place);
         for (int64_t d = 0; d < set.dim; ++d) to[d] += row[d];
+        if (of.length > 0) x[int64_t{b} * width + of.mask_offset + place] = 1;
       });
     }
-    // Behind the ordinary set.
-    const int64_t first_dense = static_cast<int64_t>(list_lengths_.size()) * sets_[0].dim;
     for (int b = 0; b < B; ++b) {
       for (int n = 0; n < dense_columns_; ++n) {
-        x[int64_t{b} * width + first_dense + n] = dense[b * dense_columns_ + n];
+        x[int64_t{b} * width + first_dense_ + n] = dense[b * dense_columns_ + n];
       }
     }
     return x;
@@ -506,11 +515,11 @@ class Trainer {
     std::vector<std::map<uint64_t, Doubles>> gradients(sets_.size() * features);
     for (size_t s = 0; s < sets_.size(); ++s) {
       const RowSet& set = sets_[s];
-      ForEachId(B, ids, [&](int b, size_t feature, uint64_t id) {
+      ForEachId(B, ids, [&](int b, size_t feature, int place, uint64_t id) {
         auto& of_feature = gradients[s * features + feature];
         Doubles& sum = of_feature.try_emplace(id, Doubles(set.dim)).first->second;
         const double* const from =
-            dx.data() + int64_t{b} * input_width_ + set.first_column + feature * set.dim;
+            dx.data() + int64_t{b} * input_width_ + ColumnOf(set.features[feature], place);
         for (int64_t d = 0; d < set.dim; ++d) sum[d] += from[d];
       });
     }
@@ -542,7 +551,7 @@ class Trainer {
   const std::string group_;
   const double momentum_;  // Of BatchNorms' running statistics.
   const std::vector<int> list_lengths_;
-  const int dense_columns_, input_width_;
+  const int dense_columns_, input_width_, first_dense_;
   std::vector<Optimizer> optimizers_;  // Those of rows alone before those of dense parameters.
   Doubles parameters_;
   std::vector<RowSet> sets_;  // The ordinary one first.

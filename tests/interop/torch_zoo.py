@@ -13,6 +13,7 @@ from torch_models import BOTTOM, EXPERT, EXPERTS, TOWER
 ALPHA, GAMMA, ENTROPY, SELECTORS, FLOOR = 0.6, 1.5, 0.01, 2, 0.3
 COUNTERFACTUAL, GLOBAL = 0.7, 0.4
 MOMENTUM, EPSILON = 0.3, 1e-3
+UNIT = [8, 6]
 STEM_LEVEL = (2, 1)
 SELECT_EXPERTS = 4
 RESIDUAL = [9, 9]
@@ -181,6 +182,34 @@ def factorized(network, x, tasks):
     return logits
 
 
+def self_attention(network, e, mask, target, heads):
+    """Vaswani et al., NIPS 2017, eq. (1) and section 3.2.2; the mean over filled places. e [B, P, d], mask [B, P]."""
+    d = e.shape[2]
+    q, k, v = ((e @ network.parameter(f"sequence/tags/{name}/w", d, d)).view(e.shape[0], e.shape[1], heads, -1) for name in "qkv")
+    scores = torch.einsum("bihd,bjhd->bhij", q, k) / (d // heads) ** 0.5
+    scores = scores.masked_fill(mask[:, None, None, :] == 0, -1e30)
+    p = torch.softmax(scores, dim=3) * mask[:, None, None, :]
+    rows = torch.einsum("bhij,bjhd->bihd", p, v).reshape(e.shape)
+    mean = (rows * mask.unsqueeze(2)).sum(dim=1) / torch.clamp(mask.sum(dim=1, keepdim=True), min=1)
+    return mean @ network.parameter("sequence/tags/out/w", d, d)
+
+
+def target_attention(network, e, mask, target):
+    """DIN: Zhou et al., KDD 2018, eq. (3)."""
+    v = target.unsqueeze(1).expand_as(e)
+    z = torch.cat([e, v, e - v, e * v], dim=2).view(-1, 4 * e.shape[2])
+    a = network.dense("sequence/tags/out", network.mlp("sequence/tags", z, UNIT), 1).view(mask.shape)
+    return ((a * mask).unsqueeze(2) * e).sum(dim=1)
+
+
+# What the model does with `tags` as a sequence, before all else: (network, places, mask, item's vector) -> vector.
+SEQUENCES = {
+    "attention": lambda *a: self_attention(*a, heads=1),
+    "attention_heads": lambda *a: self_attention(*a, heads=5),
+    "din": target_attention,
+}
+
+
 def parameters(**values):
     return " ".join(f'parameter {{ name: "{name}" value: {value} }}' for name, value in values.items())
 
@@ -203,6 +232,10 @@ ZOO = {
                    f"bottom: {RESIDUAL} tower: {TOWER} normalization: LAYER activation: PRELU residual: true"),
     "batch_normalized": (batch_normalized, "shared_bottom", BOTTOM_TOWER + "normalization: BATCH "
                          f"batch_norm {{ momentum: {MOMENTUM} epsilon: {EPSILON} }}"),
+    "attention": (torch_models.shared_bottom, "shared_bottom", BOTTOM_TOWER + 'sequence { feature: "tags" }'),
+    "attention_heads": (torch_models.shared_bottom, "shared_bottom", BOTTOM_TOWER + 'sequence { feature: "tags" heads: 5 }'),
+    "din": (torch_models.shared_bottom, "shared_bottom", BOTTOM_TOWER +
+            f'sequence {{ feature: "tags" pooling: TARGET target: "item" hidden: {UNIT} }}'),
     "crossed": (crossed, "shared_bottom", BOTTOM_TOWER + "activation: GELU interaction { kind: DCN_V2 layers: 2 }"),
     "factorized": (factorized, "single", BOTTOM_TOWER + 'interaction { kind: FM } '
                    'reads { match: "b/bottom" feature: "user" feature: "tags" feature: "d1" } '
