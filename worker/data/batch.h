@@ -15,7 +15,7 @@ namespace pagoda {
 // An embedding feature: where its rows come from and where its pooled vector stands in the input.
 struct EmbeddingFeature {
   std::string name;
-  int table;  // Index in Schema.table.
+  int table;  // Index in Schema.table; -1: no task reads its rows, only ids are wanted.
   int dim;
   uint32_t slot;  // 0 or the salt already folded into the batch's ids (common/hash.h).
   FeatureConfig::Pooling pooling;

@@ -254,12 +254,17 @@ RecordRuns RecordDataset::TaskRecords(int task) const {
 }
 
 void RecordDataset::PlanFeatures() {
+  const std::vector<DenseFeature>& dense = schema_.input.dense;
   int statistics_index = 0;
   for (int f = 0; f < config_.feature_size(); ++f) {
     const FeatureConfig& feature = config_.feature(f);
     const FeaturePlace place = layout_.features[f];
     if (feature.kind() == FeatureConfig::DENSE) {
       const FeatureStatistics& own = statistics_.feature(statistics_index++);
+      if (number_plans_.size() == dense.size() ||
+          dense[number_plans_.size()].name != feature.name()) {
+        continue;  // No task reads it.
+      }
       number_plans_.push_back({place.index, NumberTransform(feature, own)});
       continue;
     }

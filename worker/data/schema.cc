@@ -49,18 +49,28 @@ absl::StatusOr<int> FindTable(const FeatureConfig& feature, int dim, DataSchema*
   return static_cast<int>(schema->tables.size()) - 1;
 }
 
-absl::Status AddFeature(const FeatureConfig& feature, int default_dim, uint32_t* next_slot,
-                        DataSchema* schema) {
+void AddToTable(const EmbeddingFeature& feature, DataSchema* schema) {
+  FeatureSchema* in_table = schema->tables[feature.table].add_feature();
+  in_table->set_name(feature.name);
+  in_table->set_slot(feature.slot);
+}
+
+// `is_read`: whether a task reads it. If not, its ids are there, but neither rows nor columns.
+absl::Status AddFeature(const FeatureConfig& feature, int default_dim, bool is_read,
+                        uint32_t* next_slot, DataSchema* schema) {
   if (feature.kind() == FeatureConfig::DENSE) {
-    schema->input.dense.push_back({feature.name(), 0});
+    if (is_read) schema->input.dense.push_back({feature.name(), 0});
     return absl::OkStatus();
   }
   EmbeddingFeature embedding;
   embedding.name = feature.name();
   embedding.dim = feature.has_dim() ? feature.dim() : default_dim;
-  ASSIGN_OR_RETURN(embedding.table, FindTable(feature, embedding.dim, schema));
-  // Slots follow the order of features alone, so that a change of a dim moves no other feature's
-  // ids.
+  embedding.table = -1;
+  if (is_read) {
+    ASSIGN_OR_RETURN(embedding.table, FindTable(feature, embedding.dim, schema));
+  }
+  // Slots follow the order of features alone: neither a change of a dim nor who reads what moves
+  // another feature's ids.
   embedding.slot = feature.has_table() ? 0 : (*next_slot)++;
   if (embedding.slot > kMaxSlots) {
     return UsageError(absl::StrCat("more than ", kMaxSlots, " features in shared tables"));
@@ -69,9 +79,7 @@ absl::Status AddFeature(const FeatureConfig& feature, int default_dim, uint32_t*
   embedding.is_list = IsList(feature);
   embedding.is_weighted = IsWeighted(feature);
   embedding.length = feature.max_length();
-  FeatureSchema* in_table = schema->tables[embedding.table].add_feature();
-  in_table->set_name(embedding.name);
-  in_table->set_slot(embedding.slot);
+  if (is_read) AddToTable(embedding, schema);
   schema->input.embeddings.push_back(std::move(embedding));
   return absl::OkStatus();
 }
@@ -95,6 +103,7 @@ absl::Status PlaceFeatures(const std::map<std::string, std::string>& field_of,
                            absl::Span<EmbeddingFeature> features, int* offset) {
   std::map<std::string, const EmbeddingFeature*> fields;  // The first feature of each.
   for (EmbeddingFeature& placed : features) {
+    if (placed.table < 0) continue;
     const auto field = field_of.find(placed.name);
     if (field != field_of.end()) {
       const auto [first, is_new] = fields.emplace(field->second, &placed);
@@ -118,7 +127,9 @@ absl::Status PlaceFeatures(const std::map<std::string, std::string>& field_of,
 }
 
 // The tables "SET/TABLE" of an embedding set, and its features behind those of the sets before it.
-absl::Status AddSet(const EmbeddingSet& set, size_t ordinary_features, DataSchema* schema) {
+// table_of: by feature that names one.
+absl::Status AddSet(const EmbeddingSet& set, size_t ordinary_features,
+                    const std::map<std::string, std::string>& table_of, DataSchema* schema) {
   const size_t first_table = schema->tables.size();
   for (size_t f = 0; f < ordinary_features; ++f) {
     EmbeddingFeature again = schema->input.embeddings[f];
@@ -129,9 +140,9 @@ absl::Status AddSet(const EmbeddingSet& set, size_t ordinary_features, DataSchem
     if (set.has_dim()) again.dim = set.dim();
     FeatureConfig in_set;
     // Slot 0: a table of its own.
-    in_set.set_table(absl::StrCat(set.name(), "/",
-                                  again.slot == 0 ? schema->tables[again.table].name()
-                                                  : absl::StrCat(kSharedPrefix, again.dim)));
+    in_set.set_table(absl::StrCat(
+        set.name(), "/",
+        again.slot == 0 ? table_of.at(again.name) : absl::StrCat(kSharedPrefix, again.dim)));
     ASSIGN_OR_RETURN(again.table, FindTable(in_set, again.dim, schema));
     if (again.table < static_cast<int>(first_table)) {
       return UsageError(absl::StrCat("table \"", in_set.table(), "\": the name is kept for the ",
@@ -140,18 +151,17 @@ absl::Status AddSet(const EmbeddingSet& set, size_t ordinary_features, DataSchem
     again.set = set.name();
     again.column = static_cast<int>(f);
     again.adds = false;
-    FeatureSchema* in_table = schema->tables[again.table].add_feature();
-    in_table->set_name(again.name);
-    in_table->set_slot(again.slot);
+    AddToTable(again, schema);
     schema->input.embeddings.push_back(std::move(again));
   }
   return absl::OkStatus();
 }
 
 absl::Status PlaceInInput(const Config& config, DataSchema* schema) {
-  std::map<std::string, std::string> field_of;
+  std::map<std::string, std::string> field_of, table_of;
   for (const FeatureConfig& feature : config.dataset().feature()) {
     if (feature.has_field()) field_of.emplace(feature.name(), feature.field());
+    if (feature.has_table()) table_of.emplace(feature.name(), feature.table());
   }
   InputLayout& input = schema->input;
   const size_t ordinary = input.embeddings.size();
@@ -159,7 +169,7 @@ absl::Status PlaceInInput(const Config& config, DataSchema* schema) {
   for (DenseFeature& dense : input.dense) dense.input_offset = input.width++;
   for (const EmbeddingSet& set : config.model().embedding_set()) {
     const size_t first = input.embeddings.size();
-    RETURN_IF_ERROR(AddSet(set, ordinary, schema));
+    RETURN_IF_ERROR(AddSet(set, ordinary, table_of, schema));
     RETURN_IF_ERROR(
         PlaceFeatures(field_of, absl::MakeSpan(input.embeddings).subspan(first), &input.width));
   }
@@ -184,13 +194,6 @@ absl::Status CheckSources(const DatasetConfig& dataset, const FormatInfo& format
     if (!format.reads_files && source.path_size() > 0) {
       return UsageError(
           absl::StrCat("dataset.source.path: format ", format.name, " reads no files"));
-    }
-    for (const std::string& task : source.task()) {
-      std::vector<std::string> known;
-      for (const TaskConfig& config : dataset.task()) known.push_back(config.name());
-      if (std::find(known.begin(), known.end(), task) != known.end()) continue;
-      return UsageError(
-          absl::StrCat("dataset.source.task: no task \"", task, "\"", NearestHint(task, known)));
     }
   }
   return absl::OkStatus();
@@ -225,12 +228,15 @@ absl::StatusOr<DataSchema> MakeDataSchema(const Config& config) {
     schema.tasks.push_back(task.name());
   }
   RETURN_IF_ERROR(CheckLeaks(dataset, columns, std::vector<bool>(dataset.task_size(), true)));
+  const std::set<std::string> unread(config.model().unread_feature().begin(),
+                                     config.model().unread_feature().end());
   uint32_t next_slot = 1;
   for (const FeatureConfig& feature : dataset.feature()) {
     const std::string who = absl::StrCat("feature \"", feature.name(), "\"");
     RETURN_IF_ERROR(WithContext(CheckFeature(feature, columns), who));
-    RETURN_IF_ERROR(
-        WithContext(AddFeature(feature, config.model().embedding_dim(), &next_slot, &schema), who));
+    RETURN_IF_ERROR(WithContext(AddFeature(feature, config.model().embedding_dim(),
+                                           unread.count(feature.name()) == 0, &next_slot, &schema),
+                                who));
   }
   RETURN_IF_ERROR(PlaceInInput(config, &schema));
   return schema;

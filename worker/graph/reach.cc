@@ -13,11 +13,16 @@ using Marks = std::vector<bool>;  // [width of a node]
 
 void MarkAll(Marks* columns) { std::fill(columns->begin(), columns->end(), true); }
 
+std::vector<Marks> NoMarks(const Graph& graph) {
+  std::vector<Marks> marks;  // [node]
+  for (const Graph::Node& node : graph.nodes()) marks.emplace_back(node.width, false);
+  return marks;
+}
+
 // Marks the columns of the node's inputs through which the marked ones of its own were computed.
 void MarkInputs(const Graph& graph, int n, std::vector<Marks>* reached) {
   const Graph::Node& node = graph.nodes()[n];
   const Marks& own = (*reached)[n];
-  if (node.kind == NodeKind::kStopGradient) return;
   if (std::find(own.begin(), own.end(), true) == own.end()) return;
   size_t column = 0;
   if (node.kind == NodeKind::kColumns) {
@@ -31,7 +36,7 @@ void MarkInputs(const Graph& graph, int n, std::vector<Marks>* reached) {
   }
   for (Value value : node.inputs) {
     Marks& input = (*reached)[value.node];
-    if (node.kind != NodeKind::kConcat) {
+    if (node.kind != NodeKind::kConcat && node.kind != NodeKind::kStopGradient) {
       MarkAll(&input);
       continue;
     }
@@ -56,14 +61,15 @@ Reach::Reach(const Graph& graph) : of_column_(graph.width(graph.Input())) {
 }
 
 void Reach::AddTask(const Graph& graph, const std::string& task) {
-  std::vector<Marks> reached;  // [node]
-  for (const Graph::Node& node : graph.nodes()) reached.emplace_back(node.width, false);
+  std::vector<Marks> reached = NoMarks(graph);
   for (const Graph::HeadSpec& head : graph.heads()) {
     if (!head.has_loss || head.task != task) continue;
     MarkAll(&reached[head.x.node]);
     if (head.kind == HeadKind::kProduct) MarkAll(&reached[head.y.node]);
   }
-  for (int n = static_cast<int>(reached.size()) - 1; n > 0; --n) MarkInputs(graph, n, &reached);
+  for (int n = static_cast<int>(reached.size()) - 1; n > 0; --n) {
+    if (graph.nodes()[n].kind != NodeKind::kStopGradient) MarkInputs(graph, n, &reached);
+  }
   for (const ParameterOfNode& parameter : ListParameters(graph)) {
     const Marks& columns = reached[parameter.node];
     if (std::find(columns.begin(), columns.end(), true) == columns.end()) continue;
@@ -83,6 +89,16 @@ const std::vector<std::string>& Reach::TasksOfParameter(const std::string& param
 const std::vector<std::string>& Reach::TasksOfInputColumn(int column) const {
   CHECK(column >= 0 && column < static_cast<int>(of_column_.size())) << column;
   return of_column_[column];
+}
+
+std::vector<bool> ColumnsRead(const Graph& graph) {
+  std::vector<Marks> read = NoMarks(graph);
+  for (const Graph::HeadSpec& head : graph.heads()) {
+    MarkAll(&read[head.x.node]);
+    if (head.y.node >= 0) MarkAll(&read[head.y.node]);
+  }
+  for (int n = static_cast<int>(read.size()) - 1; n > 0; --n) MarkInputs(graph, n, &read);
+  return read[graph.Input().node];
 }
 
 }  // namespace pagoda

@@ -31,6 +31,9 @@ class Reach {
   std::vector<std::vector<std::string>> of_column_;  // [input_width]
 };
 
+// [input_width]: whether any head, with a loss or without, is computed from the column.
+std::vector<bool> ColumnsRead(const Graph& graph);
+
 }  // namespace pagoda
 
 #endif  // PAGODA_WORKER_GRAPH_REACH_H_

@@ -182,7 +182,7 @@ void BlockInputs::Refuse(const std::string& what) {
 
 absl::Status BlockInputs::CheckFeatures(
     const google::protobuf::RepeatedPtrField<std::string>& wanted, const char* field) const {
-  std::vector<std::string> known;
+  std::vector<std::string> known(config_.unread_feature().begin(), config_.unread_feature().end());
   for (const FeatureColumns& feature : input_.features) {
     if (feature.set.empty()) known.push_back(feature.feature);
   }

@@ -14,6 +14,7 @@
 #include "common/optim/rule.h"
 #include "worker/data/vectors.h"
 #include "worker/graph/gates.h"
+#include "worker/graph/reach.h"
 #include "worker/models/model.h"
 #include "worker/train/fuse.h"
 #include "worker/train/step_weighting.h"
@@ -114,6 +115,43 @@ absl::Status DeriveEmbeddingSets(Config* config) {
   return absl::OkStatus();
 }
 
+// The features none of whose columns any head is computed from: embedded ones, then dense ones.
+std::vector<std::string> FindUnread(const InputLayout& input, const Graph& graph) {
+  const std::vector<bool> read = ColumnsRead(graph);
+  const auto is_read = [&](int first, int count) {
+    return std::find(read.begin() + first, read.begin() + first + count, true) !=
+           read.begin() + first + count;
+  };
+  std::vector<std::string> unread;
+  for (const EmbeddingFeature& feature : input.embeddings) {
+    if (!feature.set.empty() || is_read(feature.input_offset, feature.width()) ||
+        is_read(feature.mask_offset, feature.length)) {
+      continue;
+    }
+    unread.push_back(feature.name);
+  }
+  for (const DenseFeature& feature : input.dense) {
+    if (!is_read(feature.input_offset, 1)) unread.push_back(feature.name);
+  }
+  return unread;
+}
+
+// job->data, without the rows and columns that no task reads, and the graph that reads the others.
+absl::StatusOr<Graph> ResolveInput(Job* job) {
+  ModelConfig* model = job->config.mutable_model();
+  if (!job->manifest.has_value() && model->unread_feature_size() > 0) {
+    return UsageError("model.unread_feature: it is derived from the model; leave it out");
+  }
+  model->clear_unread_feature();
+  ASSIGN_OR_RETURN(job->data, MakeDataSchema(job->config));
+  ASSIGN_OR_RETURN(Graph graph, BuildGraph(*job));
+  const std::vector<std::string> unread = FindUnread(job->data.input, graph);
+  if (unread.empty()) return graph;
+  model->mutable_unread_feature()->Assign(unread.begin(), unread.end());
+  ASSIGN_OR_RETURN(job->data, MakeDataSchema(job->config));
+  return BuildGraph(*job);
+}
+
 // "ple" for "ple" and "my/ple.textproto".
 std::string Stem(const std::string& name_or_path) {
   return std::filesystem::path(name_or_path).stem().string();
@@ -159,7 +197,7 @@ absl::Status CheckPaths(const JobOptions& options) {
 ModelInput ModelInputOf(const InputLayout& layout) {
   ModelInput input{.width = layout.width, .features = {}};
   for (const EmbeddingFeature& feature : layout.embeddings) {
-    if (feature.adds) continue;  // Its field's first feature stands for the field.
+    if (feature.adds || feature.table < 0) continue;  // A field's first feature stands for it.
     input.features.push_back({.set = feature.set,
                               .feature = feature.name,
                               .columns = {feature.input_offset, feature.width()},
@@ -192,9 +230,8 @@ absl::StatusOr<Job> ResolveJob(const JobOptions& options) {
     RETURN_IF_ERROR(ParseFuse(options.fuse, options.fuse_metric, job.config).status());
   }
   RETURN_IF_ERROR(DeriveEmbeddingSets(&job.config));
-  ASSIGN_OR_RETURN(job.data, MakeDataSchema(job.config));
+  ASSIGN_OR_RETURN(const Graph graph, ResolveInput(&job));
   RETURN_IF_ERROR(CheckImports(job.config, job.data));
-  ASSIGN_OR_RETURN(const Graph graph, BuildGraph(job));
   ASSIGN_OR_RETURN(job.method, ResolveMethod(job.config, job.data, graph));
   RETURN_IF_ERROR(ArrangeWeighting(job.config, graph, &job.method));
   job.schema = MakeSchema(job.config, job.data, job.method);

@@ -171,6 +171,7 @@ void GatherInput(const InputLayout& layout, const IdPlan& plan, int index, const
   if (rows == 0) return;
   for (size_t f = 0; f < features; ++f) {
     const EmbeddingFeature& feature = layout.embeddings[f];
+    if (feature.table < 0) continue;
     const RowSource* source = plan.sources.data() + plan.column[index * features + f];
     float* column = x + feature.input_offset;
     if (!feature.is_list) {

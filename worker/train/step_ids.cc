@@ -99,6 +99,7 @@ IdPlanner::IdPlanner(const InputLayout* layout, const Schema& schema, int shard_
   CHECK_GE(shard_count, 1);
   for (const TableSchema& table : schema.table()) dims_.push_back(static_cast<int>(table.dim()));
   for (const EmbeddingFeature& feature : layout->embeddings) {
+    if (feature.table < 0) continue;
     CHECK_LT(feature.table, schema.table_size()) << feature.name;
     CHECK_EQ(feature.dim, dims_[feature.table]) << feature.name;
     if (!feature.is_list || feature.pooling != FeatureConfig::MAX) continue;
@@ -147,7 +148,9 @@ size_t IdPlanner::CountOccurrences(absl::Span<const RowRange> ranges, IdPlan* pl
     rows += range.rows();
     for (size_t f = 0; f < layout_->embeddings.size(); ++f) {
       plan->column.push_back(n);
-      if (range.rows() > 0) n += ColumnOf(layout_->embeddings[f], static_cast<int>(f), range).size;
+      const EmbeddingFeature& feature = layout_->embeddings[f];
+      if (range.rows() == 0 || feature.table < 0) continue;
+      n += ColumnOf(feature, static_cast<int>(f), range).size;
     }
   }
   plan->first_row.push_back(rows);

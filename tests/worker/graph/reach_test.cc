@@ -32,6 +32,19 @@ TEST(Reach, FollowsGradients) {
   EXPECT_EQ(reach.TasksOfInputColumn(5), Names());
 }
 
+// With a loss or without, and behind StopGradient, too.
+TEST(Reach, ColumnsReadAreThoseThatSomeHeadIsComputedFrom) {
+  Graph g(7);
+  g.Dense("no head reads it", g.Input(), 2);
+  g.Head("a", HeadKind::kProbability, g.Dense("a", g.Columns(g.Input(), {{1, 1}}), 1));
+  g.Output("b", HeadKind::kNumber, g.SumColumns(g.Columns(g.Input(), {{3, 1}})));
+  const Value stopped = g.StopGradient(g.Columns(g.Input(), {{4, 2}}));
+  const Value x = g.Dense("x", g.Columns(g.Concat({stopped, g.Input()}), {{1, 1}}), 1);
+  g.Head("c", HeadKind::kProduct, x, g.Dense("y", g.Columns(g.Input(), {{6, 1}}), 1));
+  EXPECT_EQ(ColumnsRead(g), (std::vector<bool>{false, true, false, true, false, true, true}));
+  EXPECT_EQ(ColumnsRead(Graph(2)), (std::vector<bool>{false, false}));
+}
+
 TEST(ReachDeathTest, UnknownParameterIsABug) {
   Graph g(2);
   g.Head("a", HeadKind::kNumber, g.Dense("a", g.Input(), 1));

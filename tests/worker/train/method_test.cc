@@ -282,10 +282,14 @@ TEST(SelectTasksTest, WhatNamesATaskThatGoesGoesToo) {
   Config config = *ParseConfig(R"(
       dataset { task { name: 'click' label: 'x' } task { name: 'time' label: 'y' }
                 funnel: ['click', 'time'] }
-      model { stop_shared_gate: 'time' }
+      model { stop_shared_gate: 'time' reads { match: 'level0/time/*' } reads { match: '*/gate' }
+              reads { match: 'time/tower' } reads { match: 'times/tower' } }
       train { tasks: 'click' task { name: 'time' } })",
                                "test");
   ASSERT_TRUE(SelectTasks(&config).ok());
+  ASSERT_EQ(config.model().reads_size(), 2);
+  EXPECT_EQ(config.model().reads(0).match(), "*/gate");
+  EXPECT_EQ(config.model().reads(1).match(), "times/tower");
   EXPECT_EQ(config.dataset().task_size(), 1);
   EXPECT_THAT(config.dataset().funnel(), ElementsAre("click"));
   EXPECT_THAT(config.model().stop_shared_gate(), IsEmpty());

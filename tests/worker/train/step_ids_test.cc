@@ -25,6 +25,25 @@ Schema OneTable() {
   return schema;
 }
 
+// Ids that no task's network reads are in no plan.
+TEST(IdPlanner, AFeatureWithoutATableIsLeftOut) {
+  InputLayout input = OneFeature();
+  input.embeddings.insert(input.embeddings.begin(), input.embeddings[0]);
+  input.embeddings[0].table = -1;
+  input.embeddings[0].dim = 7;
+  const IdPlanner planner(&input, OneTable(), 2);
+  Batch batch;
+  batch.rows = 3;
+  batch.ids.resize(2);
+  batch.ids[0].ids = {1, 2, 3};
+  batch.ids[1].ids = {9, 8, 9};
+  IdPlan plan;
+  planner.Plan({{&batch, 0, batch.rows}}, &plan);
+  std::vector<uint64_t> ids(plan.ids->data(), plan.ids->data() + plan.ids->size());
+  std::sort(ids.begin(), ids.end());
+  EXPECT_EQ(ids, (std::vector<uint64_t>{8, 9}));
+}
+
 Batch BatchOf(std::vector<uint64_t> ids) {
   Batch batch;
   batch.rows = static_cast<int>(ids.size());
