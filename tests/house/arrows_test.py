@@ -38,7 +38,7 @@ ARROWS = {
     "worker": COMMON + ["worker/graph", "worker/models", "worker/data", "worker/train", "worker/export"],
 }
 # A model sees no network, no data format, no optimizer: of common/ it may include only these.
-MODEL_HEADERS = {"common/errors.h", "common/config.h", "common/optim/rule.h"}
+MODEL_HEADERS = {"common/checks.h", "common/errors.h", "common/config.h", "common/optim/rule.h"}
 
 # Foreign headers and the only room that may include them.
 FENCES = [

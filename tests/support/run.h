@@ -23,8 +23,8 @@ std::string Binary(const std::string& name);
 
 Arguments Joined(Arguments a, const Arguments& b);
 
-// mpirun -n FIRST_COUNT FIRST... [: -n SECOND_COUNT SECOND...]; no binding to cores, and 2 s between
-// the signals that end ranks, as launcher/mpi.sh has it.
+// mpirun -n FIRST_COUNT FIRST... [: -n SECOND_COUNT SECOND...]; no binding to cores, and 2 s
+// between the signals that end ranks, as launcher/mpi.sh has it.
 Arguments Mpirun(int first_count, const Arguments& first, int second_count = 0,
                  const Arguments& second = {});
 

@@ -11,9 +11,9 @@
 // An empty place has no part in any sum, so what stands there changes no bit; without a filled one
 // y is 0.
 //
-// Letters: P places; d columns of one, h heads of d_h = d / h each. q, k, v [P, d]; mask [P], filled
-// where it is above 0. A `d` before a name is the gradient of the loss with respect to it; gradients
-// are added to, and null ones are not wanted.
+// Letters: P places; d columns of one, h heads of d_h = d / h each. q, k, v [P, d]; mask [P],
+// filled where it is above 0. A `d` before a name is the gradient of the loss with respect to it;
+// gradients are added to, and null ones are not wanted.
 //
 // Thread-safe (pure functions).
 #ifndef PAGODA_WORKER_GRAPH_ATTENTION_H_

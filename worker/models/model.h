@@ -52,8 +52,8 @@ struct ModelInfo {
   std::string name;
   std::string help;    // One line.
   std::string source;  // Paper.
-  // The fields of ModelConfig that it reads, of those that not every model does: a field that stands
-  // here in any model is refused of a model in which it does not.
+  // The fields of ModelConfig that it reads, of those that not every model does: a field that
+  // stands here in any model is refused of a model in which it does not.
   std::vector<std::string> fields;
   std::vector<ParameterSpec> parameters;
   // Calls g.Head once for each task. UsageError for a configuration that the model cannot be built

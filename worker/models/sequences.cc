@@ -124,7 +124,9 @@ class Pooling {
 
  private:
   absl::Status CheckNames() const {
-    std::vector<std::string> known;
+    // A sequence that no task reads has no columns, and is not pooled.
+    std::vector<std::string> known(config_.unread_feature().begin(),
+                                   config_.unread_feature().end());
     for (const FeatureColumns& feature : input_.features) {
       if (feature.mask.count > 0 && feature.set.empty()) known.push_back(feature.feature);
     }
