@@ -84,8 +84,9 @@ def escm2(network, x, tasks, doubly_robust=False):
         clicked = ((labels[click] != 0) & (weights[click] != 0) & (weights[conversion] != 0)).to(e.dtype)
         if not doubly_robust:
             return COUNTERFACTUAL * (clicked * e / p).mean()
-        delta = e - imputed
-        return COUNTERFACTUAL * (imputed + clicked * (delta + delta ** 2) / p).mean()
+        # The imputation learns from a given prediction.
+        given = e.detach() - imputed
+        return COUNTERFACTUAL * (imputed + clicked * (e - imputed + given ** 2) / p).mean()
 
     network.extra.append(loss)
     return logits

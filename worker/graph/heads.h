@@ -218,13 +218,15 @@ HeadLoss<T> InversePropensityLoss(const T* x, T label, T floor) {
 }
 
 // The same with x[2] = the imputed error e^: eq. (11) and (12) without the term e^ that all rows
-// have, (delta + delta^2) / p with delta = e - e^. dx of the conversion's logit; dy of e^.
+// have, (delta + delta^2) / p with delta = e - e^. dx of the conversion's logit; dy of e^. No
+// gradient of delta^2 is taken through e: e^ learns from a given prediction, as in Wang et al.,
+// "Doubly Robust Joint Learning for Recommendation on Data Missing Not at Random", ICML 2019. With
+// it, conversions, whose errors are the large ones, weigh more, and pCVR comes out far too high.
 template <typename T>
 HeadLoss<T> DoublyRobustLoss(const T* x, T label, T floor) {
   const T p = std::max(Sigmoid(x[1]), floor);
   const T delta = Softplus(x[0]) - label * x[0] - x[2];
-  const T slope = (1 + 2 * delta) / p;
-  return {(delta + delta * delta) / p, slope * (Sigmoid(x[0]) - label), -slope};
+  return {(delta + delta * delta) / p, (Sigmoid(x[0]) - label) / p, -(1 + 2 * delta) / p};
 }
 
 // - sum of x log x over parts of a distribution, 0 log 0 = 0; its slope is cut off below 1e-12.

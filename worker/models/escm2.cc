@@ -9,6 +9,7 @@
 //   IPW  1/|D| sum over O of e / p                                                    eq. (7)
 //   DR   1/|D| sum over D of (e^ + o (e - e^) / p) + 1/|D| sum over O of (e - e^)^2 / p
 // eq. (11), (12); e^ is the imputation tower's estimate of e, on what the conversion's tower reads.
+// Deviation: the last term moves e^ alone (worker/graph/heads.h says why).
 // With lambda_c 0 and lambda_g 1 it is ESMM, bit for bit. L_CVR's rows have weight 1 each, but for
 // those of O outside a task's sample space, which have no labels: they have weight 0.
 #include "absl/strings/str_cat.h"

@@ -243,11 +243,13 @@ inline const std::vector<GraphCase>& GraphCases() {
          g.Head("a", HeadKind::kProbability, logit);
          const Value p = g.StopGradient(g.Dense("stopped/p", g.Input(), 1));
          const Value e = g.Dense("e", x, 1);
+         // What a doubly robust loss gives the conversion's logit is no slope of it (heads.h).
+         const Value given = g.StopGradient(g.Dense("stopped/cvr", g.Input(), 1));
          for (const HeadKind kind : {HeadKind::kInversePropensity, HeadKind::kDoublyRobust}) {
            const bool is_ipw = kind == HeadKind::kInversePropensity;
            g.AddHead({.name = is_ipw ? "ipw" : "dr",
                       .kind = kind,
-                      .x = is_ipw ? g.Concat({logit, p}) : g.Concat({logit, p, e}),
+                      .x = is_ipw ? g.Concat({logit, p}) : g.Concat({given, p, e}),
                       .y = {},
                       .has_loss = true,
                       .task = "a",

@@ -192,5 +192,21 @@ TEST(Losses, PredictionsAreInTheirUnits) {
               std::exp(1) / (std::exp(0) + std::exp(2) + std::exp(1)), 1e-15);
 }
 
+TEST(DoublyRobust, TheImputationLearnsFromAGivenPrediction) {
+  const double floor = 0.05, h = 1e-6;
+  for (const double label : {0.0, 1.0}) {
+    for (const double imputed : {-0.5, 0.2, 3.0}) {
+      const double x[] = {0.7, -1.2, imputed};
+      const HeadLoss<double> robust = DoublyRobustLoss(x, label, floor);
+      EXPECT_EQ(robust.dx, InversePropensityLoss(x, label, floor).dx);
+      const double above[] = {x[0], x[1], imputed + h}, below[] = {x[0], x[1], imputed - h};
+      const double slope = (DoublyRobustLoss(above, label, floor).loss -
+                            DoublyRobustLoss(below, label, floor).loss) /
+                           (2 * h);
+      EXPECT_NEAR(robust.dy, slope, 1e-6);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace pagoda
