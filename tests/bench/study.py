@@ -151,7 +151,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study", choices=sorted(studies.STUDIES))
     parser.add_argument("--bin", default="build/bin", help="where worker is")
-    parser.add_argument("--seeds", default="", help="comma-separated; empty: as many as the study's issue asks for")
+    parser.add_argument("--seeds", default="", help="comma-separated; empty: the study's own")
     parser.add_argument("--only", default="", help="cells whose name contains this")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="runs at a time, one thread each")
     parser.add_argument("--fresh", action="store_true", help="forget earlier results of this study")
@@ -160,7 +160,7 @@ def main():
 
     study = studies.STUDIES[arguments.study]
     worker = os.path.abspath(os.path.join(arguments.bin, "worker"))
-    seeds = [int(seed) for seed in arguments.seeds.split(",")] if arguments.seeds else list(range(1, study.seeds + 1))
+    seeds = [int(seed) for seed in arguments.seeds.split(",")] if arguments.seeds else list(study.seeds)
     path = pathlib.Path(arguments.results) / f"{arguments.study}.tsv"
     figures = [] if arguments.fresh else read(path)
     while missing := missing_runs(study, seeds, arguments.only, figures):
