@@ -125,7 +125,8 @@ TEST(Sequences, AnEmptyOneIsZero) {
 TEST(Sequences, OthersAndTheWidePartStay) {
   const Graph graph = MustBuild(WithSequence("", "wide {}"), HistoryInput(/*has_wide=*/true));
   int bottom = 0;
-  for (const ParameterView& view : ReferenceNetwork<float>(graph).parameters()) {
+  const ReferenceNetwork<float> network(graph);
+  for (const ParameterView& view : network.parameters()) {
     if (view.name == "bottom/layer0/w") bottom = view.rows;
   }
   EXPECT_EQ(bottom, kDim + kDim + 3 + 1);
