@@ -231,7 +231,7 @@ def correlation_chart(results):
             mean, error = mean_and_error(ratios)
             points.append((mean, 0 if math.isnan(error) else 2 * error))
     return chart.chart("Worse task's MSE, as a ratio to shared_bottom's of the same seed", "correlation of the two tasks",
-                       "mean of 20 seeds, bars of 2 standard errors", CORRELATIONS, series)
+                       f"mean of {len(ratios)} seeds, bars of 2 standard errors", CORRELATIONS, series)
 
 
 # ------------------------------------------------------------------------------------------- funnel
