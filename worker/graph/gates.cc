@@ -39,17 +39,17 @@ std::vector<std::string> ExpertNames(const Graph& graph, const Graph::Node& mixt
   return names;
 }
 
-// The first layer that one comes to upwards from a gate, or, of a gate that is a mixture of layers
-// of its own (DSelect-k), the folder of that layer; "" when there is none.
+// The first layer that one comes to upwards from a gate, or, of a gate made of selectors
+// (DSelect-k's: a mixture of them, or one alone), the folder of that layer; "" when there is none.
 std::string GateName(const Graph& graph, Value gate) {
   const Graph::Node* node = &graph.nodes()[gate.node];
-  const bool is_mixture = node->kind == NodeKind::kMixture;
+  const bool is_made = node->kind == NodeKind::kMixture || node->kind == NodeKind::kSelector;
   while (node->block_names.empty()) {
     if (node->inputs.empty()) return "";
     node = &graph.nodes()[node->inputs[0].node];
   }
   const std::string& layer = node->block_names[0];
-  return is_mixture ? layer.substr(0, layer.rfind('/')) : layer;
+  return is_made ? layer.substr(0, layer.rfind('/')) : layer;
 }
 
 // Mixtures that are gates of others: what they mix are no experts.

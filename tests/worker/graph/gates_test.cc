@@ -38,13 +38,16 @@ TEST(Gates, ElementsAreNamedAfterGateAndExpert) {
   EXPECT_EQ(experts[4], "shared/2");
 }
 
-// DSelect-k's gate is a mixture of selectors, and the experts' shares are its outcome.
-TEST(Gates, AGateThatIsAMixtureShowsExpertsNotSelectors) {
+// DSelect-k's gate is a mixture of selectors, or one alone; the experts' shares are its outcome.
+class SelectorGates : public testing::TestWithParam<int> {};
+
+TEST_P(SelectorGates, ShowExpertsNotSelectors) {
+  const int selectors = GetParam();
   Graph g(4);
   const ExpertGroup experts = g.Experts("experts", g.Input(), 4, {5, 3}, RELU);
-  const Value selectors = g.Selector(g.Dense("a/gate/selectors", g.Input(), 2 * 2), 2, 1.0);
-  const Value alpha = g.Softmax(g.Dense("a/gate/weights", g.Input(), 2));
-  const Value gate = g.Mixture(alpha, {ExpertGroup{selectors, 2}});
+  const Value z = g.Dense("a/gate/selectors", g.Input(), selectors * 2);
+  const Value alpha = g.Softmax(g.Dense("a/gate/weights", g.Input(), selectors));
+  const Value gate = g.Mixture(alpha, {ExpertGroup{g.Selector(z, selectors, 1.0), selectors}});
   g.Head("a", HeadKind::kNumber, g.Dense("a/out", g.Mixture(gate, {experts}), 1));
   AddGateElements(&g);
   std::vector<std::string> names;
@@ -69,6 +72,8 @@ TEST(Gates, AGateThatIsAMixtureShowsExpertsNotSelectors) {
     EXPECT_NEAR(sum, 1, 1e-6) << r;
   }
 }
+
+INSTANTIATE_TEST_SUITE_P(Gates, SelectorGates, testing::Values(1, 2));
 
 TEST(Gates, ElementsOfARowAddUpToOneAndChangeNoBit) {
   const auto plain = MustCompile(TwoGates(false)), watched = MustCompile(TwoGates(true));
