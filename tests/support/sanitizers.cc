@@ -22,8 +22,10 @@ const char* __lsan_default_suppressions() {
 const char* __tsan_default_options() { return "second_deadlock_stack=1"; }
 // Their locks are not seen, so that what the locks guard looks unguarded.
 const char* __tsan_default_suppressions() {
-  return "called_from_lib:libglog.so\ncalled_from_lib:libgomp.so\ncalled_from_lib:libprotobuf.so\n"
-         "called_from_lib:librocksdb.so\ncalled_from_lib:libzmq.so\n";
+  return "called_from_lib:libabsl_graphcycles_internal.so\ncalled_from_lib:libglog.so\n"
+         "called_from_lib:libgomp.so\ncalled_from_lib:libprotobuf.so\ncalled_from_lib:librocksdb."
+         "so\n"
+         "called_from_lib:libzmq.so\n";
 }
 
 }  // extern "C"
