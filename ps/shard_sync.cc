@@ -385,7 +385,6 @@ absl::StatusOr<Message> Shard::Impl::Rows(const std::vector<IdList>& lists, bool
   const std::shared_ptr<float[]> values = std::make_shared_for_overwrite<float[]>(count);
   size_t first = 0;            // Value of the list in hand, as `ids` is its first id.
   std::vector<size_t> absent;  // Of one table.
-  std::string& bits = *reply.header.mutable_absent();
   for (const IdList& list : lists) {
     Table& table = *job_->tables[list.table];
     absent.clear();
@@ -393,8 +392,11 @@ absl::StatusOr<Message> Shard::Impl::Rows(const std::vector<IdList>& lists, bool
         table.Lookup(list.ids, values.get() + first, tells_absent ? &absent : nullptr);
     if (!found.ok()) return job_->failed = found;
     first += list.ids.size() * table.layout().dim();
-    if (!absent.empty()) bits.resize((total + 7) / 8);
-    for (const size_t i : absent) bits[(ids + i) / 8] |= static_cast<char>(1 << (ids + i) % 8);
+    if (!absent.empty()) {
+      std::string& bits = *reply.header.mutable_absent();
+      bits.resize((total + 7) / 8);
+      for (const size_t i : absent) bits[(ids + i) / 8] |= static_cast<char>(1 << (ids + i) % 8);
+    }
     ids += list.ids.size();
   }
   reply.values = Buffer(values.get(), count * sizeof(float), values);
