@@ -130,6 +130,14 @@ absl::StatusOr<Recomputed> Recompute(const std::string& checkpoint, const Manife
   for (const TableSchema& table : schema.table()) {
     matches_table = matches_table || Matches(scope.match, table.name());
   }
+  ASSIGN_OR_RETURN(std::vector<Tensor> dense, ReadDense(checkpoint, manifest));
+  std::erase_if(dense,
+                [&](const Tensor& tensor) { return !IsInScope(scope, schema, tensor.name); });
+  if (dense.empty() && !matches_table && !scope.match.empty()) {
+    return UsageError(absl::StrCat("--match=", scope.match,
+                                   ": no table and no dense tensor of the checkpoint has such a ",
+                                   "name; psctl dump --dense shows them"));
+  }
   const auto add = [&](int table, uint64_t id, absl::Span<const std::byte> row) -> absl::Status {
     const std::string& name = schema.table(table).name();
     ++result.rows;
@@ -145,16 +153,6 @@ absl::StatusOr<Recomputed> Recompute(const std::string& checkpoint, const Manife
     return absl::OkStatus();
   };
   RETURN_IF_ERROR(ForEachRow(checkpoint, manifest, 0, kPartitions, add));
-  ASSIGN_OR_RETURN(std::vector<Tensor> dense, ReadDense(checkpoint, manifest));
-  dense.erase(
-      std::remove_if(dense.begin(), dense.end(),
-                     [&](const Tensor& tensor) { return !IsInScope(scope, schema, tensor.name); }),
-      dense.end());
-  if (dense.empty() && !matches_table && !scope.match.empty()) {
-    return UsageError(absl::StrCat("--match=", scope.match,
-                                   ": no table and no dense tensor of the checkpoint has such a ",
-                                   "name; psctl dump --dense shows them"));
-  }
   std::map<std::string, double> clocks = LateClocks(schema, manifest.state());
   for (const OptimizerSchema& optimizer : schema.optimizer()) {
     if (!Matches(scope.optimizers, optimizer.name())) clocks.erase("clock/" + optimizer.name());
