@@ -42,6 +42,8 @@ TEST_F(SequenceRun, SelfAttentionToo) {
   OutputOf(Worker("one", self));
   OutputOf(Mpirun(2, Worker("two", self)));
   EXPECT_EQ(DigestOf(RunDir("two")), DigestOf(RunDir("one")));
+  OutputOf(Worker("target", ""));
+  EXPECT_NE(DigestOf(RunDir("target")), DigestOf(RunDir("one")));
 }
 
 }  // namespace

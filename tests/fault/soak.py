@@ -6,11 +6,12 @@
 A round starts a job of one form (one process; ranks that host shards; servers as ranks; standing servers), kills a
 victim chosen at random (one process of the job, mpirun, or all at once; of standing servers one, too, which is then
 started again), waits until nothing of the job is left, and starts it again with --resume; a few times. Then the job
-runs to its end.
+runs to its end. A round that fails leaves nothing running for the next one.
 
 The moment is drawn as a place in the job, not as a time, so that a slow machine and a fast one are hit alike: soon
 after the start (one life in four), or soon after a checkpoint that is still to come, the last one included. A job
-that has ended all the same before its kill was missed: that is printed and counted, and its round has one kill less.
+that has come to its end before its kill was missed: that is printed and counted, and its round has one kill less. One
+that ends by itself in any other way has failed.
 An mpirun that is left alone is counted, too, and killed: OpenMPI 4.1.4's may hang in PMIx_server_finalize when a rank
 was killed while it connected (launcher/supervise.sh ends such a one).
 The seed is printed: the same one draws the same victims and places. The binaries are copied first, so that a build
@@ -106,7 +107,7 @@ class Soak:
         return max((int(step) for _, _, step in (f.name.partition("-") for f in folders) if step.isdigit()), default=0)
 
     def await_moment(self, run, job):
-        """Sleeps until the place in the job where it is to be hit; False: it ended before."""
+        """Sleeps until the place in the job where it is to be hit; False: it came to its end before."""
         done = self.newest_checkpoint(run)
         early, fraction, late = self.random.random() < 0.25, self.random.random(), self.random.random()
         if not early:
@@ -117,10 +118,12 @@ class Soak:
                     raise AssertionError(f"{run}: no step {target} in {RUN_SECONDS} s")
                 time.sleep(0.01)
         time.sleep(late * (1.5 if early else 0.2))
-        return job.poll() is None
+        if job.poll():
+            raise AssertionError(f"{run}: ended by itself with exit code {job.returncode}, see {self.work}/{run}.log")
+        return job.returncode is None
 
     def kill_something(self, form, run, job):
-        """Returns the victim; "missed" when all had ended."""
+        """Returns the victim; "missed" when the job had come to its end."""
         victim = self.random.choice(["launcher", "one", "all"] + (["server"] if form == "standing" else []))
         pick = self.random.random()
         is_running = self.await_moment(run, job)
@@ -152,6 +155,14 @@ class Soak:
                 job.kill()
             time.sleep(0.05)
         job.wait()
+
+    def clear(self, run):
+        """Ends what a failed round has left."""
+        for pid in self.alive(run):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
 
     def digest(self, run):
         lines = [json.loads(line) for line in (self.work / run / "metrics.jsonl").read_text().splitlines()]
@@ -212,6 +223,7 @@ def main():
                 except (AssertionError, subprocess.TimeoutExpired) as error:
                     failures += 1
                     print(f"{run}: FAILED: {error}", flush=True)
+                    soak.clear(run)
     finally:
         for server in soak.servers.values():
             server.kill()

@@ -21,7 +21,7 @@ namespace {
 using Time = std::chrono::steady_clock;
 using Parts = std::vector<std::string>;  // A message without its sender's name.
 
-constexpr int kLookEveryMs = 20;  // How long Stop may go unseen.
+constexpr int kLookEveryMs = 20;  // How long the end may go unseen.
 
 enum Direction { kRequests = 0, kReplies = 1 };
 

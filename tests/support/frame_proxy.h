@@ -4,7 +4,8 @@
 // What becomes of a message is a function of (seed, connection, direction, its number there), so a
 // seed brings the same faults to the same messages wherever clients connect in the same order.
 //
-// **Confined to the thread that created it**; the messages pass in a thread of its own.
+// **Confined to the thread that created it**; but counts() and Mend() may be called from any. The
+// messages pass in a thread of its own.
 #ifndef PAGODA_TESTS_SUPPORT_FRAME_PROXY_H_
 #define PAGODA_TESTS_SUPPORT_FRAME_PROXY_H_
 
@@ -23,8 +24,8 @@ struct FaultPlan {
   double drop = 0;
   double corrupt = 0;  // One bit of one frame is another.
   int max_delay_ms = 20;
-  // Of messages that are dropped, damaged or swapped: each costs the run the 2 s after which a
-  // client sends again.
+  // At most so many messages are dropped, damaged or swapped: one that is missing when it is
+  // wanted costs the run the 2 s after which a client sends again.
   int max_costly = 1'000'000;
   // After so many messages the line is cut: what comes is lost, and connections stay up, so that
   // nobody is told. -1: never.
