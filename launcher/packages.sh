@@ -10,15 +10,16 @@
 # Nothing is done, and no network touched, when all are there.
 set -euo pipefail
 
-# Compilers and build tools, then the libraries of design "Dependencies".
+# Compilers and build tools, then the libraries of design "Dependencies"; supervise.sh asks procps' ps.
 build_packages=(
   g++ cmake ninja-build pkg-config protobuf-compiler
   libprotobuf-dev libabsl-dev libgoogle-glog-dev libgflags-dev
   libopenmpi-dev openmpi-bin libzmq3-dev cppzmq-dev librocksdb-dev
   libdnnl-dev libhwy-dev libxxhash-dev libzstd-dev zlib1g-dev libbz2-dev
+  procps
 )
 # GoogleTest and Google Benchmark; clang for -Wthread-safety; scripts and YAML files are checked with the rest.
-test_packages=(libgtest-dev libgmock-dev libbenchmark-dev clang shellcheck python3 python3-yaml procps)
+test_packages=(libgtest-dev libgmock-dev libbenchmark-dev clang shellcheck python3 python3-yaml)
 # The other side of tests/interop: large (about 300 MB), and only wanted there.
 parity_packages=(python3-torch python3-numpy)
 
