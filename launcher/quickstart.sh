@@ -4,7 +4,7 @@
 #
 #   launcher/quickstart.sh [WORKER FLAGS]     such as --model=mmoe --seed=7
 #
-# Needs no network once the packages are there. About ten minutes on two cores, nearly all of it compiling.
+# Needs no network once the packages are there. About four minutes on two cores, nearly all of it compiling.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
