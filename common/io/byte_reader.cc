@@ -1,18 +1,20 @@
 // Plain files and pipes, and the loop that drives a decompressor (common/io/decoder.h).
 #include <fcntl.h>
+#include <signal.h>
+#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
 #include "common/errors.h"
 #include "common/io/decoder.h"
 #include "common/io/file.h"
+#include "common/io/pipe.h"
 #include "common/io/unique_fd.h"
 
 namespace pagoda {
@@ -40,26 +42,60 @@ class PlainReader : public ByteReader {
   UniqueFd fd_;
 };
 
+// A shell with the command, whose standard output goes to `out`. Not popen, whose command would
+// inherit the signals that this process blocks (a worker those that a thread of its own waits for)
+// and then could not be ended by them. *child <- the shell; an errno, or 0.
+int SpawnShell(const std::string& command, int out, pid_t* child) {
+  sigset_t none;
+  sigemptyset(&none);
+  posix_spawnattr_t attributes;
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_init(&attributes);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_adddup2(&actions, out, STDOUT_FILENO);
+  std::string shell = "sh", option = "-c", text = command;
+  char* const arguments[] = {shell.data(), option.data(), text.data(), nullptr};
+  const int error = posix_spawn(child, "/bin/sh", &actions, &attributes, arguments, environ);
+  posix_spawn_file_actions_destroy(&actions);
+  posix_spawnattr_destroy(&attributes);
+  return error;
+}
+
 class PipeReader : public ByteReader {
  public:
-  PipeReader(std::string command, FILE* pipe) : command_(std::move(command)), pipe_(pipe) {}
+  // Of a shell that SpawnShell started and the end of its output.
+  PipeReader(std::string command, pid_t child, int fd)
+      : command_(std::move(command)), child_(child), fd_(fd) {}
   // A command that is not read to its end gets SIGPIPE; that is no error.
   ~PipeReader() override {
-    if (pipe_ != nullptr) pclose(pipe_);
+    if (has_ended_) return;
+    int status;
+    End(&status);
   }
   absl::StatusOr<size_t> Read(char* out, size_t capacity) override {
-    if (pipe_ == nullptr) return size_t{0};
-    ASSIGN_OR_RETURN(const size_t count, ReadFd(fileno(pipe_), command_, out, capacity));
+    if (has_ended_) return size_t{0};
+    ASSIGN_OR_RETURN(const size_t count, ReadFd(fd_, command_, out, capacity));
     if (count > 0) return count;
     RETURN_IF_ERROR(Close());
     return size_t{0};
   }
 
  private:
+  // False, with errno: nobody knows how it ended.
+  bool End(int* status) {
+    has_ended_ = true;
+    close(fd_);
+    pid_t ended;
+    do {
+      ended = waitpid(child_, status, 0);
+    } while (ended < 0 && errno == EINTR);
+    return ended == child_;
+  }
   absl::Status Close() {
-    const int status = pclose(pipe_);
-    pipe_ = nullptr;
-    if (status == -1) return ErrnoError(errno, "wait for command", command_);
+    int status;
+    if (!End(&status)) return ErrnoError(errno, "wait for command", command_);
     if (WIFSIGNALED(status)) {
       return IoError(
           absl::StrCat("command \"", command_, "\" was ended by signal ", WTERMSIG(status)));
@@ -72,7 +108,9 @@ class PipeReader : public ByteReader {
   }
 
   const std::string command_;
-  FILE* pipe_;  // nullptr after the end.
+  const pid_t child_;
+  const int fd_;
+  bool has_ended_ = false;
 };
 
 class DecodingReader : public ByteReader {
@@ -120,19 +158,27 @@ class DecodingReader : public ByteReader {
   bool any_member_ = false;
 };
 
-absl::StatusOr<std::unique_ptr<ByteReader>> OpenPipe(absl::string_view command) {
-  const std::string text(absl::StripAsciiWhitespace(command));
+// REQUIRES: IsPipe(path).
+absl::StatusOr<std::unique_ptr<ByteReader>> OpenPipe(absl::string_view path) {
+  const std::string text(absl::StripAsciiWhitespace(path.substr(0, path.rfind('|'))));
   if (text.empty()) return UsageError("a pipe needs a command before its \"|\"");
-  FILE* pipe = popen(text.c_str(), "re");
-  if (pipe == nullptr) return ErrnoError(errno, "start command", text);
-  return std::make_unique<PipeReader>(text, pipe);
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return ErrnoError(errno, "start command", text);
+  UniqueFd in(ends[0]), out(ends[1]);
+  pid_t child;
+  const int error = SpawnShell(text, out.get(), &child);
+  if (error != 0) return ErrnoError(error, "start command", text);
+  return std::make_unique<PipeReader>(text, child, in.release());
 }
 
 }  // namespace
 
+bool IsPipe(absl::string_view path) {
+  return absl::EndsWith(absl::StripTrailingAsciiWhitespace(path), "|");
+}
+
 absl::StatusOr<std::unique_ptr<ByteReader>> ByteReader::Open(const std::string& path) {
-  absl::string_view command = absl::StripTrailingAsciiWhitespace(path);
-  if (absl::ConsumeSuffix(&command, "|")) return OpenPipe(command);
+  if (IsPipe(path)) return OpenPipe(path);
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return ErrnoError(errno, "open", path);
   auto plain = std::make_unique<PlainReader>(path, fd);

@@ -8,12 +8,12 @@
 #include <map>
 #include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "common/errors.h"
 #include "common/hash.h"
 #include "common/io/file.h"
+#include "common/io/pipe.h"
 #include "glog/logging.h"
 #include "worker/data/encoder.h"
 #include "worker/data/format.h"
@@ -32,16 +32,6 @@ constexpr size_t kPrefetchRecords = 4;
 
 // 2^64 / golden ratio: keeps a chain of zeros from staying zero.
 constexpr uint64_t kGoldenRatio = 0x9e3779b97f4a7c15;
-
-bool IsPipe(absl::string_view path) {
-  return absl::EndsWith(absl::StripTrailingAsciiWhitespace(path), "|");
-}
-
-bool HasPipe(const std::vector<ResolvedSource>& sources) {
-  return std::any_of(sources.begin(), sources.end(), [](const ResolvedSource& source) {
-    return std::any_of(source.paths.begin(), source.paths.end(), IsPipe);
-  });
-}
 
 absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(const DatasetConfig& config,
                                                            const std::string& config_dir) {
@@ -147,11 +137,13 @@ class RecordDataset : public Dataset {
     const std::string name = config_.name().empty() ? "data" : config_.name();
     const std::string folder = JoinPath(
         options.cache_dir, absl::StrCat(name, "-", Fingerprint(config_, schema_.input, stamps_)));
-    const bool is_stale = options.reads_pipes_again && HasPipe(sources);
+    const bool reads_pipe = ReadsPipe(config_);
+    const bool is_stale = options.reads_pipes_again && reads_pipe;
     if (is_stale || !FileExists(JoinPath(folder, kSummaryName))) {
       RETURN_IF_ERROR(ReadSources(sources, folder, options.quarantine_path));
     }
     RETURN_IF_ERROR(MapRecords(folder));
+    if (reads_pipe) RETURN_IF_ERROR(StampPipes(folder));
     if (statistics != nullptr) {
       RETURN_IF_ERROR(CheckStatistics(config_, *statistics));
       statistics_ = *statistics;
@@ -194,6 +186,7 @@ class RecordDataset : public Dataset {
   absl::Status ReadSources(const std::vector<ResolvedSource>& sources, const std::string& folder,
                            const std::string& quarantine_path) const;
   absl::Status MapRecords(const std::string& folder);
+  absl::Status StampPipes(const std::string& folder);
   void PlanFeatures();
   void Prefetch(const std::byte* record) const;
   // Example b of the batch, but for its lists.
@@ -239,6 +232,26 @@ absl::Status RecordDataset::MapRecords(const std::string& folder) {
   for (size_t i = 0; i < kSplits.size(); ++i) {
     ASSIGN_OR_RETURN(records_[kSplits[i]],
                      RecordFile::Open(&layout_, folder, SplitName(kSplits[i]), summary_.rows[i]));
+  }
+  return absl::OkStatus();
+}
+
+// What a command gave is not there any more: its stamp is the records that were made of it.
+absl::Status RecordDataset::StampPipes(const std::string& folder) {
+  uint64_t bytes = 0;
+  std::string checksums;
+  for (const Split split : kSplits) {
+    for (const std::string& path : RecordPaths(folder, SplitName(split))) {
+      ASSIGN_OR_RETURN(const uint64_t size, FileSize(path));
+      ASSIGN_OR_RETURN(const uint64_t checksum, ChecksumFile(path));
+      bytes += size;
+      absl::StrAppend(&checksums, absl::Hex(checksum, absl::kZeroPad16));
+    }
+  }
+  for (SourceStamp& stamp : stamps_) {
+    if (!IsPipe(stamp.path())) continue;
+    stamp.set_bytes(bytes);
+    stamp.set_checksum(HashBytes(checksums));
   }
   return absl::OkStatus();
 }
@@ -387,6 +400,12 @@ void RecordDataset::FillExample(const std::byte* record, size_t b, Batch* batch)
 }
 
 }  // namespace
+
+bool ReadsPipe(const DatasetConfig& config) {
+  return std::any_of(config.source().begin(), config.source().end(), [](const auto& source) {
+    return std::any_of(source.path().begin(), source.path().end(), IsPipe);
+  });
+}
 
 absl::StatusOr<std::unique_ptr<Dataset>> Dataset::Open(const Config& config,
                                                        const DatasetOptions& options,

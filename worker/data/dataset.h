@@ -5,7 +5,8 @@
 // can be had by number, which is what a keyed permutation of all records needs, and a restart does
 // not parse again. The folder's name holds a fingerprint of the configuration and of the sources'
 // contents; of a pipe it holds the command only, so that a run which is resumed keeps the records
-// it started with. A run that starts fresh reads pipes again.
+// it started with. A run that starts fresh reads pipes again; what only evaluates does so in a
+// cache of its own, since what a command gives may change between two runs.
 //
 // Thread-safe after Open (const).
 #ifndef PAGODA_WORKER_DATA_DATASET_H_
@@ -37,6 +38,9 @@ struct DataSchema {
 // REQUIRES: the data set passes ValidateDataset (common/config.h).
 absl::StatusOr<DataSchema> MakeDataSchema(const Config& config);
 
+// Whether a source is a command's output, which may differ each time it is read.
+bool ReadsPipe(const DatasetConfig& config);
+
 struct DatasetOptions {
   std::string config_dir;  // Relative source paths start here.
   std::string cache_dir;   // Record files go here; exists.
@@ -56,6 +60,7 @@ class Dataset {
 
   virtual const DataSchema& schema() const = 0;
   virtual const Statistics& statistics() const = 0;
+  // What the sources hold; of each pipe, what all records hold that were made of it and the others.
   virtual const std::vector<SourceStamp>& sources() const = 0;
   virtual int64_t bad_rows() const = 0;
   virtual int64_t rows(Split split) const = 0;

@@ -273,8 +273,8 @@ class Ingester {
         RETURN_IF_ERROR(Write(splits[i], undecided_numbers_[i]));
       }
     }
-    for (const char* ending : {".records", ".lists"}) {
-      RETURN_IF_ERROR(RemoveTree(JoinPath(options_.folder, absl::StrCat(kUndecided, ending))));
+    for (const std::string& path : RecordPaths(options_.folder, kUndecided)) {
+      RETURN_IF_ERROR(RemoveTree(path));
     }
     return absl::OkStatus();
   }

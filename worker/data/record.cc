@@ -24,13 +24,6 @@ void Get(const std::byte* at, int count, std::vector<T>* items) {
 // Words that n weights take.
 uint64_t WeightWords(uint64_t n) { return n / 2 + n % 2; }
 
-std::string RecordsPath(const std::string& folder, const std::string& name) {
-  return JoinPath(folder, name + ".records");
-}
-std::string ListsPath(const std::string& folder, const std::string& name) {
-  return JoinPath(folder, name + ".lists");
-}
-
 }  // namespace
 
 const char* SplitName(Split split) {
@@ -44,6 +37,10 @@ const char* SplitName(Split split) {
     default:
       LOG(FATAL) << "not a split: " << split;
   }
+}
+
+std::array<std::string, 2> RecordPaths(const std::string& folder, const std::string& name) {
+  return {JoinPath(folder, name + ".records"), JoinPath(folder, name + ".lists")};
 }
 
 bool IsList(const FeatureConfig& feature) {
@@ -87,8 +84,9 @@ absl::StatusOr<std::unique_ptr<RecordWriter>> RecordWriter::Create(const RecordL
                                                                    const std::string& folder,
                                                                    const std::string& name) {
   std::unique_ptr<RecordWriter> writer(new RecordWriter(layout));
-  writer->records_.path = RecordsPath(folder, name);
-  writer->lists_.path = ListsPath(folder, name);
+  const auto [records_path, lists_path] = RecordPaths(folder, name);
+  writer->records_.path = records_path;
+  writer->lists_.path = lists_path;
   for (OutputFile* output : {&writer->records_, &writer->lists_}) {
     output->file.reset(std::fopen(output->path.c_str(), "wb"));
     if (output->file == nullptr) return ErrnoError(errno, "create", output->path);
@@ -146,9 +144,9 @@ absl::StatusOr<std::unique_ptr<RecordFile>> RecordFile::Open(const RecordLayout*
                                                              const std::string& name,
                                                              int64_t rows) {
   std::unique_ptr<RecordFile> file(new RecordFile(layout));
-  const std::string path = RecordsPath(folder, name);
+  const auto [path, lists_path] = RecordPaths(folder, name);
   ASSIGN_OR_RETURN(file->records_file_, MappedFile::Open(path));
-  ASSIGN_OR_RETURN(file->lists_file_, MappedFile::Open(ListsPath(folder, name)));
+  ASSIGN_OR_RETURN(file->lists_file_, MappedFile::Open(lists_path));
   const size_t want_bytes = static_cast<size_t>(rows) * layout->bytes;
   const size_t have_bytes = file->records_file_->bytes().size();
   if (rows < 0 || have_bytes != want_bytes) {

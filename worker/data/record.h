@@ -38,6 +38,9 @@ inline constexpr std::array<Split, 3> kSplits = {TRAIN, VALID, TEST};
 // "train", "valid", "test".
 const char* SplitName(Split split);
 
+// The two files of records under this name: records and lists.
+std::array<std::string, 2> RecordPaths(const std::string& folder, const std::string& name);
+
 // Where a feature's value stands in a record: the index among the record's ids, lists or numbers;
 // -1: nowhere, a cross is made from other features' values.
 struct FeaturePlace {

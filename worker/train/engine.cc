@@ -93,11 +93,14 @@ absl::StatusOr<Engine> OpenEngine(const Job& job, const Cluster& cluster, const 
   return engine;
 }
 
+std::string DataFolder(const Job& job) { return JoinPath(job.run_dir, "data"); }
+
 absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const Job& job, Group& workers,
-                                                     const Statistics* statistics) {
+                                                     const Statistics* statistics,
+                                                     const std::string& cache_dir) {
   DatasetOptions options;
   options.config_dir = ".";  // Paths are absolute by now.
-  options.cache_dir = JoinPath(job.run_dir, "data");
+  options.cache_dir = cache_dir;
   options.quarantine_path = JoinPath(job.run_dir, "quarantine.txt");
   absl::StatusOr<std::unique_ptr<Dataset>> dataset;
   absl::Status status;

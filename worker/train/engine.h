@@ -41,9 +41,12 @@ absl::StatusOr<Engine> OpenEngine(const Job& job, const Cluster& cluster, const 
                                   const EngineOptions& options);
 
 // All workers call it: worker 0 reads the sources first, the others find its record files.
-// `statistics` null: computed.
+// `statistics` null: computed, and pipes are read again. `cache_dir`: Dataset's, made if need be.
 absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const Job& job, Group& workers,
-                                                     const Statistics* statistics);
+                                                     const Statistics* statistics,
+                                                     const std::string& cache_dir);
+// The cache that a run and what evaluates it share.
+std::string DataFolder(const Job& job);
 
 // Compute threads of one worker: the CPUs this process may use, shared with the other workers on
 // this host; at least 1.

@@ -35,6 +35,7 @@ struct Loaded {
   std::unique_ptr<Dataset> dataset;
   Engine engine;
   std::string store_dir;  // Empty: the servers' own.
+  std::string data_dir;   // Records of this evaluation alone; empty: the run's are used.
 };
 
 // A job of its own: an evaluation never takes a training job's shards over.
@@ -55,11 +56,18 @@ absl::StatusOr<std::unique_ptr<Loaded>> Load(Job job, const Cluster& cluster) {
   ASSIGN_OR_RETURN(Graph graph, BuildGraph(loaded->job));
   ASSIGN_OR_RETURN(loaded->program,
                    Program::Compile(std::move(graph), ProgramOptions(loaded->job.method)));
-  ASSIGN_OR_RETURN(loaded->dataset,
-                   OpenDataset(loaded->job, *cluster.workers, &loaded->job.manifest->statistics()));
-  RETURN_IF_ERROR(TakePositiveWeights(loaded->job.manifest->config(), &loaded->job.config));
   EngineOptions options;
   ASSIGN_OR_RETURN(options.job_id, NewJobId(*cluster.workers));
+  // A pipe may give other rows by now, and the run goes on with those that it began with.
+  if (ReadsPipe(loaded->job.config.dataset())) {
+    loaded->data_dir =
+        JoinPath(loaded->job.run_dir, absl::StrCat("data-", absl::Hex(options.job_id)));
+  }
+  ASSIGN_OR_RETURN(
+      loaded->dataset,
+      OpenDataset(loaded->job, *cluster.workers, &loaded->job.manifest->statistics(),
+                  loaded->data_dir.empty() ? DataFolder(loaded->job) : loaded->data_dir));
+  RETURN_IF_ERROR(TakePositiveWeights(loaded->job.manifest->config(), &loaded->job.config));
   options.run_epoch = 1;
   options.steps_done = loaded->job.manifest->state().step();
   options.checkpoint = loaded->job.checkpoint;
@@ -83,7 +91,9 @@ absl::Status Finish(const Cluster& cluster, Loaded& loaded) {
   absl::Status status;
   if (cluster.workers->rank() == 0) {
     status = loaded.engine.session->Shutdown();
-    if (status.ok() && !loaded.store_dir.empty()) status = RemoveTree(loaded.store_dir);
+    for (const std::string& folder : {loaded.store_dir, loaded.data_dir}) {
+      if (status.ok() && !folder.empty()) status = RemoveTree(folder);
+    }
   }
   return ShareStatus(*cluster.workers, 0, status);
 }

@@ -5,12 +5,12 @@
 #include <filesystem>
 #include <map>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/checkpoint/manifest.h"
 #include "common/config.h"
 #include "common/errors.h"
 #include "common/io/file.h"
+#include "common/io/pipe.h"
 #include "common/optim/rule.h"
 #include "worker/data/vectors.h"
 #include "worker/graph/gates.h"
@@ -48,7 +48,7 @@ absl::Status MergeFile(const JobOptions& options, const std::string& kind, const
   const std::string folder = AbsolutePath(DirectoryOf(*path));
   for (SourceConfig& source : *layer.mutable_dataset()->mutable_source()) {
     for (std::string& one : *source.mutable_path()) {
-      if (!absl::EndsWith(one, "|")) one = AbsolutePath(JoinPath(folder, one));
+      if (!IsPipe(one)) one = AbsolutePath(JoinPath(folder, one));
     }
   }
   for (FeatureConfig& feature : *layer.mutable_dataset()->mutable_feature()) {
@@ -90,7 +90,7 @@ absl::StatusOr<Config> MergeLayers(const JobOptions& options, const Manifest* ma
   // What --override named is relative to where the command was typed.
   for (SourceConfig& source : *config.mutable_dataset()->mutable_source()) {
     for (std::string& one : *source.mutable_path()) {
-      if (!absl::EndsWith(one, "|")) one = AbsolutePath(one);
+      if (!IsPipe(one)) one = AbsolutePath(one);
     }
   }
   for (FeatureConfig& feature : *config.mutable_dataset()->mutable_feature()) {

@@ -62,9 +62,9 @@ absl::Status Trainer::Prepare() {
   for (const std::string& note : start_.notes) Say(note);
   for (const std::string& note : notes) Say(note);
   if (IsFirst()) LOG(INFO) << "configuration, resolved:\n" << job_.config.DebugString();
-  ASSIGN_OR_RETURN(dataset_,
-                   OpenDataset(job_, *cluster_.workers,
-                               from != nullptr ? &start_.manifest->statistics() : nullptr));
+  ASSIGN_OR_RETURN(dataset_, OpenDataset(job_, *cluster_.workers,
+                                         from != nullptr ? &start_.manifest->statistics() : nullptr,
+                                         DataFolder(job_)));
   absl::Status fits = CheckLabels(job_.config, *dataset_);
   if (from != nullptr) fits.Update(CheckSources(*start_.manifest, *dataset_));
   RETURN_IF_ERROR(AgreeStatus(*cluster_.workers, fits));

@@ -350,6 +350,39 @@ TEST(CacheTest, APipeIsReadAgainWhenAskedTo) {
   EXPECT_EQ(FillAll(**first, TRAIN).ids[0].ids[0], SaltId(1, 0));
 }
 
+// What a command gave is known by the records: a run that lost them learns whether it can go on.
+TEST(CacheTest, APipesStampIsThatOfItsRecords) {
+  DataFolder folder;
+  Config config = ShopConfig();
+  SourceConfig* source = config.mutable_dataset()->mutable_source(0);
+  source->set_path(0, "cat " + folder.root() + "/rows |");
+  const auto stamp_of = [&](const std::string& rows) {
+    folder.Write("rows", rows);
+    DatasetOptions again = folder.options();
+    again.reads_pipes_again = true;
+    const auto dataset = Dataset::Open(config, again, nullptr);
+    EXPECT_TRUE(dataset.ok()) << dataset.status();
+    return (*dataset)->sources()[0].SerializeAsString();
+  };
+  const std::string first = stamp_of(ShopRows(0, 4));
+  EXPECT_EQ((*folder.Open(config))->sources()[0].SerializeAsString(), first);
+  EXPECT_NE(stamp_of(ShopRows(1, 4)), first);  // As many bytes.
+  EXPECT_NE(stamp_of(ShopRows(0, 5)), first);
+  EXPECT_EQ(stamp_of(ShopRows(0, 4)), first);
+}
+
+// The bar need not be the last byte.
+TEST(CacheTest, APipeMayEndInBlanks) {
+  DataFolder folder;
+  folder.Write("rows", ShopRows(0, 4));
+  Config config = ShopConfig();
+  config.mutable_dataset()->mutable_source(0)->set_path(0, "cat " + folder.root() + "/rows | ");
+  EXPECT_TRUE(ReadsPipe(config.dataset()));
+  const auto dataset = folder.Open(config);
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ((*dataset)->rows(TRAIN), 4);
+}
+
 // A cross reads no id of its own, so the records differ from those of an id feature of its name.
 TEST(CacheTest, AnIdAndACrossOfOneNameHaveRecordsOfTheirOwn) {
   DataFolder folder;

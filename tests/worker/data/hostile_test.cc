@@ -170,7 +170,7 @@ TEST(BadStreamTest, MissingFileAndFailingCommand) {
   const auto dataset = folder.Open(config);
   ASSERT_TRUE(dataset.ok()) << dataset.status();
   EXPECT_EQ((*dataset)->rows(TRAIN), 1);
-  EXPECT_EQ((*dataset)->sources()[0].checksum(), 0u);
+  EXPECT_GT((*dataset)->sources()[0].bytes(), 0u);
 }
 
 TEST(HeaderTest, OfTwoColumnsOfOneNameIsRefused) {
