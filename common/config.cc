@@ -6,6 +6,7 @@
 #include <google/protobuf/text_format.h>
 
 #include <memory>
+#include <set>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -78,6 +79,12 @@ std::string Explained(const std::string& message) {
     if (names.empty()) return message;
     return absl::StrCat(field, " has no value \"", value, "\"", NearestHint(value, names));
   }
+  if (absl::EndsWith(message, "specified multiple times.")) {
+    return absl::StrCat(message, " Write what they say into one.");
+  }
+  if (absl::EndsWith(message, "got: ")) {
+    return absl::StrCat(message, "the end of the text; is a brace or a quote left open?");
+  }
   return message;
 }
 
@@ -149,6 +156,34 @@ void MergeMessage(const Message& layer, Message* base) {
   base->MergeFrom(*rest);
 }
 
+// One text says everything of a name in one place: a second element of that name is a copy that was
+// not renamed, and would silently change the first.
+absl::Status CheckNamesOnce(const Message& message, absl::string_view where) {
+  const Reflection& reflection = *message.GetReflection();
+  std::vector<const FieldDescriptor*> fields;
+  reflection.ListFields(message, &fields);
+  for (const FieldDescriptor* field : fields) {
+    if (field->message_type() == nullptr) continue;
+    if (!field->is_repeated()) {
+      RETURN_IF_ERROR(CheckNamesOnce(reflection.GetMessage(message, field), where));
+      continue;
+    }
+    const FieldDescriptor* name_field = NameField(*field);
+    std::set<std::string> names;
+    for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
+      const Message& element = reflection.GetRepeatedMessage(message, field, i);
+      RETURN_IF_ERROR(CheckNamesOnce(element, where));
+      if (name_field == nullptr || !element.GetReflection()->HasField(element, name_field))
+        continue;
+      const std::string name = element.GetReflection()->GetString(element, name_field);
+      if (names.insert(name).second) continue;
+      return UsageError(absl::StrCat(where, ": ", field->name(), " \"", name,
+                                     "\" stands there twice; make them one, or rename one"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<Config> ParseConfig(absl::string_view text, absl::string_view where) {
@@ -156,8 +191,9 @@ absl::StatusOr<Config> ParseConfig(absl::string_view text, absl::string_view whe
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
   Config config;
-  if (parser.ParseFromString(std::string(text), &config)) return config;
-  return UsageError(error.text());
+  if (!parser.ParseFromString(std::string(text), &config)) return UsageError(error.text());
+  RETURN_IF_ERROR(CheckNamesOnce(config, where));
+  return config;
 }
 
 void MergeConfig(const Config& layer, Config* base) { MergeMessage(layer, base); }

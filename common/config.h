@@ -19,7 +19,8 @@
 namespace pagoda {
 
 // `where` names the source in errors ("configs/models/ple.textproto", "--override"):
-// "where:line:column: ...". An unknown field lists the near ones.
+// "where:line:column: ...". An unknown field lists the near ones; a name that stands twice in one
+// list is an error.
 absl::StatusOr<Config> ParseConfig(absl::string_view text, absl::string_view where);
 
 // Puts `layer` over *base.

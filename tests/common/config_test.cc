@@ -32,9 +32,11 @@ TEST(ParseConfig, ErrorsSayWhereAndWhatIsNear) {
       {"dataset { task { loss: BCF } }", "loss has no value \"BCF\"; did you mean BCE?"},
       {"dataset { feature { kind: IDLIST } }", "did you mean ID_LIST?"},
       {"train { epochs: two }", "f.textproto:1:17: Expected integer"},
-      {"train { epochs: 1 epochs: 2 }", "specified multiple times"},
+      {"train { epochs: 1 epochs: 2 }", "specified multiple times. Write what they say into one."},
       {"train { epochs: 99999999999 }", "out of range"},
-      {"train {", "f.textproto:1:8: "},
+      {"train {",
+       "f.textproto:1:8: Expected identifier, got: the end of the text; is a brace or a quote left "
+       "open?"},
   };
   for (const auto& c : cases) {
     const auto config = ParseConfig(c.text, "f.textproto");
@@ -191,6 +193,23 @@ TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
   Config twice = Parsed(kGood);
   *twice.mutable_dataset()->add_task() = twice.dataset().task(0);
   EXPECT_THAT(ValidateConfig(twice).message(), HasSubstr("dataset.task \"income\" is there twice"));
+}
+
+// Layers merge by name; within one text a second element of a name is a copy that kept it.
+TEST(ParseConfig, ANameStandsOnceInAText) {
+  const auto error = [](const std::string& text) {
+    return std::string(ParseConfig(text, "f.textproto").status().message());
+  };
+  EXPECT_EQ(error("optimizer { name: 'a' } optimizer { name: 'b' }"), "");
+  EXPECT_EQ(error("optimizer { name: 'a' rule: 'adam' } optimizer { name: 'a' rule: 'sgd' }"),
+            "f.textproto: optimizer \"a\" stands there twice; make them one, or rename one");
+  EXPECT_THAT(error("dataset { task { name: 'click' } task { name: 'click' loss: MSE } }"),
+              HasSubstr("task \"click\" stands there twice"));
+  EXPECT_THAT(error("optimizer { name: 'a' parameter { name: 'l2' } parameter { name: 'l2' } }"),
+              HasSubstr("parameter \"l2\" stands there twice"));
+  EXPECT_EQ(error("optimizer { name: 'a' parameter { name: 'l2' value: 1 } }"
+                  "optimizer { name: 'b' parameter { name: 'l2' value: 2 } }"),
+            "");
 }
 
 TEST(ValidateConfig, ADataSetHasSourcesFeaturesAndTasks) {
