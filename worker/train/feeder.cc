@@ -1,6 +1,5 @@
 #include "worker/train/feeder.h"
 
-#include <algorithm>
 #include <chrono>
 #include <utility>
 #include <vector>
@@ -14,13 +13,6 @@ namespace {
 
 double Now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-// Leaves the batch to one task: for the others its examples weigh nothing.
-void DropOtherTasks(int task, Batch* batch) {
-  const auto begin = batch->weights.begin() + static_cast<int64_t>(task) * batch->rows;
-  std::fill(batch->weights.begin(), begin, 0.0f);
-  std::fill(begin + batch->rows, batch->weights.end(), 0.0f);
 }
 
 }  // namespace
@@ -40,14 +32,12 @@ Feeder::~Feeder() {
 }
 
 absl::StatusOr<std::vector<Batch>> Feeder::ReadBatches(int64_t step) {
-  const int only_task = order_->TaskOf(step);
   std::vector<Batch> batches(options_.lane_count);
   for (int i = 0; i < options_.lane_count; ++i) {
     const auto records = order_->Records(step, options_.first_lane + i);
     RETURN_IF_ERROR(
         WithContext(dataset_->Fill(TRAIN, records, &batches[i]), absl::StrCat("read step ", step)));
     PrepareTrainingBatch(options_.tasks, &batches[i]);
-    if (only_task >= 0) DropOtherTasks(only_task, &batches[i]);
   }
   return batches;
 }
@@ -56,7 +46,7 @@ absl::StatusOr<PreparedStepPtr> Feeder::ReadStep(int64_t step) {
   const double begin = Now();
   ASSIGN_OR_RETURN(std::vector<Batch> batches, ReadBatches(step));
   const double read = Now();
-  PreparedStepPtr prepared = stepper_->Prepare(step, std::move(batches));
+  PreparedStepPtr prepared = stepper_->Prepare(step, std::move(batches), order_->TaskOf(step));
   const double end = Now();
   absl::MutexLock lock(&mu_);
   profile_.read += read - begin;

@@ -125,7 +125,7 @@ class Stepper::Impl {
   Impl(const StepOptions& options, const Program* program, const Schema* schema,
        const InputLayout& input, Group* group, std::vector<std::unique_ptr<ShardClient>> shards);
 
-  PreparedStepPtr Prepare(int64_t step, std::vector<Batch> batches) const;
+  PreparedStepPtr Prepare(int64_t step, std::vector<Batch> batches, int only_task) const;
   absl::Status Announce(const PreparedStep& step) {
     return exchange_.Announce(step.step, step.plan);
   }
@@ -228,10 +228,12 @@ Stepper::Impl::Impl(const StepOptions& options, const Program* program, const Sc
   }
 }
 
-PreparedStepPtr Stepper::Impl::Prepare(int64_t step, std::vector<Batch> batches) const {
+PreparedStepPtr Stepper::Impl::Prepare(int64_t step, std::vector<Batch> batches,
+                                       int only_task) const {
   CHECK_EQ(static_cast<int>(batches.size()), options_.lane_count);
   PreparedStepPtr prepared = PreparedStepPool::Take(pool_);
   prepared->step = step;
+  prepared->only_task = only_task;
   prepared->batches = std::move(batches);
   for (const Batch& batch : prepared->batches) prepared->ranges.push_back({&batch, 0, batch.rows});
   planner_.Plan(prepared->ranges, &prepared->plan);
@@ -336,9 +338,12 @@ absl::Status Stepper::Impl::FindWeightSums(PreparedStep& step) {
     SumWeights(step.batches, tasks, &step.weight_sums);
     RETURN_IF_ERROR(AllReduceTree(*group_, absl::MakeSpan(step.weight_sums)));
   }
+  // The batches keep everyone's weights: a loss may read who has another task's label.
+  if (step.only_task != kAllTasks) KeepTask(step.only_task, absl::MakeSpan(step.weight_sums));
   scales_.clear();
   for (const LossHead& head : loss_heads_) {
-    scales_.push_back(HeadScale(head, options_.tasks, step.weight_sums));
+    const bool is_left_out = step.only_task != kAllTasks && head.task != step.only_task;
+    scales_.push_back(is_left_out ? 0 : HeadScale(head, options_.tasks, step.weight_sums));
   }
   return absl::OkStatus();
 }
@@ -520,8 +525,8 @@ Stepper::Stepper(const StepOptions& options, const Program* program, const Schem
     : impl_(std::make_unique<Impl>(options, program, schema, input, group, std::move(shards))) {}
 Stepper::~Stepper() = default;
 
-PreparedStepPtr Stepper::Prepare(int64_t step, std::vector<Batch> batches) const {
-  return impl_->Prepare(step, std::move(batches));
+PreparedStepPtr Stepper::Prepare(int64_t step, std::vector<Batch> batches, int only_task) const {
+  return impl_->Prepare(step, std::move(batches), only_task);
 }
 absl::Status Stepper::Announce(const PreparedStep& step) { return impl_->Announce(step); }
 absl::Status Stepper::PullFirst(PreparedStep& step) { return impl_->PullFirst(step); }

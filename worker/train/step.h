@@ -97,8 +97,11 @@ class Stepper {
           const InputLayout& input, Group* group, std::vector<std::unique_ptr<ShardClient>> shards);
   ~Stepper();
 
-  // batches [lane_count]; some may be empty (rows = 0, columns or not).
-  PreparedStepPtr Prepare(int64_t step, std::vector<Batch> batches) const;
+  // batches [lane_count]; some may be empty (rows = 0, columns or not). `only_task`: whose turn it
+  // is; for the losses of others the examples weigh nothing. kAllTasks: everyone's.
+  static constexpr int kAllTasks = -1;
+  PreparedStepPtr Prepare(int64_t step, std::vector<Batch> batches,
+                          int only_task = kAllTasks) const;
 
   // Steps that are announced ahead of the one that runs: t + 2 rides on the push of t, and its rows
   // are fetched while t + 1 is computed.

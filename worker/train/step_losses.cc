@@ -36,6 +36,12 @@ void SumWeights(absl::Span<const Batch> lanes, int tasks, std::vector<double>* s
   SumParts(parts, absl::MakeSpan(*sums));
 }
 
+void KeepTask(int only_task, absl::Span<double> sums) {
+  for (size_t k = 0; k + 1 < sums.size(); ++k) {
+    if (static_cast<int>(k) != only_task) sums[k] = 0;
+  }
+}
+
 double LossScale(const TaskConfig& task, int index, absl::Span<const double> sums) {
   const double n = task.normalize() == TaskConfig::BATCH ? sums.back() : sums[index];
   return n == 0 ? 0 : task.weight() / n;

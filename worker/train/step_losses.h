@@ -20,6 +20,9 @@ namespace pagoda {
 // sums [lanes added as a tree] <- each task's sum of weights, then the number of examples.
 void SumWeights(absl::Span<const Batch> lanes, int tasks, std::vector<double>* sums);
 
+// Of the step of one task: the others' sums become 0.
+void KeepTask(int only_task, absl::Span<double> sums);
+
 // total [parts added as a tree, parts[i] of one length]; empty parts give zeros.
 void SumParts(absl::Span<const std::vector<double>> parts, absl::Span<double> total);
 

@@ -25,11 +25,12 @@ class PreparedStepPool;
 
 struct PreparedStep {
   int64_t step = 0;
-  std::vector<Batch> batches;    // [lane]
-  std::vector<RowRange> ranges;  // [lane]
+  int only_task = Stepper::kAllTasks;  // Whose turn it is.
+  std::vector<Batch> batches;          // [lane]
+  std::vector<RowRange> ranges;        // [lane]
   IdPlan plan;
   PulledRows rows;
-  // Of the whole step over all workers (step_losses.h); empty until it is known.
+  // Of the whole step over all workers (step_losses.h), whosever turn it is; empty until known.
   std::vector<double> weight_sums;
   std::shared_ptr<PreparedStepPool> pool;  // Where it goes back to; null while it is there.
 };

@@ -413,6 +413,46 @@ TEST_F(ClockTest, ATaskWithoutWeightInAStepDoesNotMove) {
   });
 }
 
+// A step of `time` alone is one in which click weighs nothing in any loss; escm2's loss of the
+// conversion still sees who clicked.
+TEST(TurnTest, AStepOfOneTaskIsAsIfTheOthersWeighedNothing) {
+  const auto train = [](const std::string& click, int only_task) {
+    Job job = GoodJob("name: 'escm2' bottom: [16] tower: [8]", "method: ALTERNATING",
+                      absl::StrCat("dataset { funnel: ['click', 'time'] task { name: 'click' ",
+                                   click, " } task { name: 'time' loss: BCE } }"));
+    job.change_batch = [](Batch* batch) {
+      for (int b = 0; b < batch->rows; ++b) {
+        float& bought = batch->labels[batch->rows + b];
+        bought = bought > 3 && batch->labels[b] != 0;
+      }
+    };
+    const std::unique_ptr<Program> program = MakeProgram(job);
+    Cluster cluster(job, 1, 1, 1);
+    const std::unique_ptr<Group> group = *OpenGroup(false, {});
+    Stepper stepper(OptionsFor(job, 1, 1), program.get(), &job.schema, job.input, group.get(),
+                    cluster.Clients(0));
+    Outcome outcome;
+    for (int64_t t = 0; t < 3; ++t) {
+      PreparedStepPtr step = stepper.Prepare(t, {MakeBatch(job, 100 * t, 100)}, only_task);
+      EXPECT_TRUE(stepper.Announce(*step).ok());
+      EXPECT_TRUE(stepper.PullFirst(*step).ok());
+      const auto result = stepper.Run(*step, nullptr);
+      EXPECT_TRUE(result.ok()) << result.status();
+      if (result.ok()) outcome.losses.push_back(result->losses);
+    }
+    outcome.dense = stepper.DenseTensors();
+    outcome.digest = cluster.Digest();
+    return outcome;
+  };
+  const Outcome turn = train("", 1);
+  ExpectSame(turn, train("weight: 0", Stepper::kAllTasks));
+  for (const std::vector<double>& losses : turn.losses) {
+    EXPECT_EQ(losses[0], 0);
+    EXPECT_GT(losses[1], 0);
+  }
+  EXPECT_NE(turn.digest, train("", 0).digest);
+}
+
 TEST_F(ClockTest, AStepWithoutAnyWeightMovesNothing) {
   ASSERT_TRUE(RunOne(0, MakeBatch(job_, 0, 100)).ok());
   Outcome before = {stepper_.DenseTensors(), cluster_.Digest(), {}, {}};

@@ -23,6 +23,15 @@ std::vector<float> WeightsOf(const LossHead& head) {
   return weights;
 }
 
+TEST(KeepTask, LeavesItsSumAndTheNumberOfExamples) {
+  const std::vector<Batch> lanes = {FiveRows(), Batch(), FiveRows()};
+  std::vector<double> sums;
+  SumWeights(lanes, 2, &sums);
+  EXPECT_EQ(sums, (std::vector<double>{8, 13, 10}));
+  KeepTask(1, absl::MakeSpan(sums));
+  EXPECT_EQ(sums, (std::vector<double>{0, 13, 10}));
+}
+
 TEST(ScaleWeights, OfATaskAreItsOwn) {
   EXPECT_EQ(WeightsOf({.task = 1}), (std::vector<float>{0.5f, 0.5f, 0, 0.125f, 0.5f}));
 }
