@@ -192,6 +192,7 @@ class Stepper::Impl {
   std::vector<double> scales_;             // [loss head]
   std::vector<StepNetwork::Pass> passes_;  // [pass]
   std::vector<OptimizerMove> moves_;       // [optimizer]
+  std::vector<int64_t> moved_;             // [optimizer]: its step count with this one; 0: stood.
   std::vector<double> reduced_;            // The next step's weight sums, losses, statistics.
   std::vector<double> statistics_;         // Of BatchNorms, over all lanes.
   std::vector<double> head_losses_, losses_;
@@ -284,11 +285,11 @@ void Stepper::Impl::MoveRunningStatistics() {
 
 void Stepper::Impl::EndMoves() {
   const Timed timed(&profile_.dense_apply);
-  std::vector<int64_t> moved(moves_.size(), 0);
+  moved_.assign(moves_.size(), 0);
   for (size_t o = 0; o < moves_.size(); ++o) {
-    if (moves_[o].moves) moved[o] = ++steps_taken_[o];
+    if (moves_[o].moves) moved_[o] = ++steps_taken_[o];
   }
-  dense_.Average(moved, &threads_);
+  dense_.Average(moved_, &threads_);
 }
 
 absl::Status Stepper::Impl::Update(const PreparedStep& step, const PreparedStep* next) {

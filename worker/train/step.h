@@ -15,7 +15,9 @@
 //   step_weighting   what each task weighs
 //   step_network     forward and backward of lanes, predictions
 //   step_dense       dense parameters, sums of their gradients
+//   step_average     moving averages of the dense parameters
 //   step_update      sums over workers, the dense optimizers
+//   step_tasks       each task's dense gradients by themselves, and their combination
 //   step_push        rows' gradients by table and optimizer
 //   step_exchange    messages with the shards
 //   step_threads     compute threads
