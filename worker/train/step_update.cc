@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -144,7 +145,7 @@ absl::Status DenseUpdate::AddWorkers() {
 }
 
 void DenseUpdate::ClipAndApply() {
-  ClipSums();
+  FindNorms();
   if (!is_finite_) return;
   const bool overlap = parameters_.optimizers_overlap();
   for (size_t begin = 0; begin < kept_.size();) {
@@ -161,25 +162,37 @@ void DenseUpdate::ClipAndApply(const DenseParameters::Chunk& chunk, int thread) 
   if (LimitsOf(chunk).norm > 0) {
     const float scale = static_cast<float>(norm_scale_[chunk.optimizer]);
     for (int64_t e = 0; e < chunk.size; ++e) sum[e] *= scale;
+  } else if (!ClipSum(chunk)) {
+    return;
   }
   parameters_.Apply(moves_[chunk.optimizer].rule_step, chunk, sum, &scratch_[thread].weights);
 }
 
-void DenseUpdate::ClipSums() {
+bool DenseUpdate::ClipSum(const DenseParameters::Chunk& chunk) {
+  float* sum = sum_.data() + chunk.begin;
+  // Another worker's gradient may be the one that is not finite; and a limit would hide it.
+  if (!AllFinite(sum, chunk.size)) {
+    is_finite_ = false;
+    return false;
+  }
+  if (const double most = LimitsOf(chunk).value; most > 0) ClipValues(most, sum, chunk.size);
+  return true;
+}
+
+void DenseUpdate::FindNorms() {
   norm_scale_.assign(moves_.size(), 1.0);
-  squares_.assign(kept_.size(), 0.0);
-  threads_.Run(static_cast<int>(kept_.size()), [this](int i, int) {
-    const DenseParameters::Chunk& chunk = *kept_[i];
-    const ClipLimits& limits = LimitsOf(chunk);
-    float* sum = sum_.data() + chunk.begin;
-    // Another worker's gradient may be the one that is not finite; and a limit would hide it.
-    if (!AllFinite(sum, chunk.size)) is_finite_ = false;
-    if (limits.value > 0) ClipValues(limits.value, sum, chunk.size);
-    if (limits.norm > 0) squares_[i] = SumOfSquares(sum, chunk.size);
+  limited_.clear();
+  std::copy_if(kept_.begin(), kept_.end(), std::back_inserter(limited_),
+               [this](const DenseParameters::Chunk* chunk) { return LimitsOf(*chunk).norm > 0; });
+  if (limited_.empty()) return;
+  squares_.assign(limited_.size(), 0.0);
+  threads_.Run(static_cast<int>(limited_.size()), [this](int i, int) {
+    const DenseParameters::Chunk& chunk = *limited_[i];
+    if (ClipSum(chunk)) squares_[i] = SumOfSquares(sum_.data() + chunk.begin, chunk.size);
   });
   // In the order of chunks, which is a function of what is owned.
   std::vector<double> total(moves_.size(), 0.0);
-  for (size_t i = 0; i < kept_.size(); ++i) total[kept_[i]->optimizer] += squares_[i];
+  for (size_t i = 0; i < limited_.size(); ++i) total[limited_[i]->optimizer] += squares_[i];
   for (size_t o = 0; o < moves_.size(); ++o) {
     norm_scale_[o] = ClipScale(parameters_.optimizer(static_cast<int>(o)).limits.norm, total[o]);
   }

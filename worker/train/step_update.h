@@ -3,7 +3,8 @@
 //
 // A worker alone sums and applies chunk by chunk, in one pass over memory; several sum their own
 // lanes, add the sums of all workers, and then apply. A limit on the norm of the gradient, which is
-// that of all that an optimizer owns, also wants all sums before the first is applied. An optimizer
+// that of all that an optimizer owns, also wants all sums before the first is applied, and a pass
+// over them of its own. An optimizer
 // that does not move in a step (no task of its pass has weight) neither sums nor sends. Optimizers
 // that own a parameter in common are applied to all of theirs one after the other, in the order of
 // the configuration.
@@ -65,11 +66,14 @@ class DenseUpdate {
   const float* SumChunk(int wave, const DenseParameters::Chunk& chunk, Scratch* scratch);
   void SumAndApply(const DenseParameters::Chunk& chunk, int thread);
   absl::Status AddWorkers();
-  // Those whose sums were kept; nothing is applied if one of them is not finite.
+  // Those whose sums were kept. No chunk that is not finite is applied, and none at all if that is
+  // one with a limit on its norm.
   void ClipAndApply();
   void ClipAndApply(const DenseParameters::Chunk& chunk, int thread);
-  // Clips the kept sums' values and finds what their norms ask for.
-  void ClipSums();
+  // Finds what the kept sums' norms ask for; clips their values before.
+  void FindNorms();
+  // Clips a kept sum's values; false, and is_finite_ with it: it is not finite.
+  bool ClipSum(const DenseParameters::Chunk& chunk);
   absl::Status FiniteStatus(int64_t step) const;
   bool alone() const { return group_.size() == 1; }
   const ClipLimits& LimitsOf(const DenseParameters::Chunk& chunk) const {
@@ -93,8 +97,10 @@ class DenseUpdate {
   std::vector<OptimizerMove> moves_;                   // [optimizer]
   std::vector<const DenseParameters::Chunk*> moving_;  // Chunks of those that move.
   std::vector<const DenseParameters::Chunk*> kept_;    // Those of them whose sums are kept.
-  std::vector<double> squares_;                        // [kept]: of the clipped sums.
-  std::vector<double> norm_scale_;                     // [optimizer]
+  // Those of kept_ with a limit on the norm.
+  std::vector<const DenseParameters::Chunk*> limited_;
+  std::vector<double> squares_;     // [limited]: of the clipped sums.
+  std::vector<double> norm_scale_;  // [optimizer]
   absl::Span<const int> slices_;
   std::function<void(int, int)> work_;  // What the threads have begun with.
   std::atomic<bool> is_finite_{true};
