@@ -50,16 +50,6 @@ struct Owned {
   std::vector<int> tables;
 };
 
-// Those that optimizers move.
-std::vector<std::string> ParameterNames(const Graph& graph) {
-  const ReferenceNetwork<float> network(graph);
-  std::vector<std::string> names;
-  for (const ParameterView& view : network.parameters()) {
-    if (!view.is_statistic) names.push_back(view.name);
-  }
-  return names;
-}
-
 // The optimizer called `name` with every parameter of its rule. REQUIRES: there is one.
 absl::StatusOr<OptimizerConfig> ResolveOptimizer(const Config& config, const std::string& name) {
   const auto found = absl::c_find_if(
@@ -288,6 +278,13 @@ void KeepNames(const std::set<std::string>& names,
   kept->erase(std::remove_if(kept->begin(), kept->end(), gone), kept->end());
 }
 
+// A schedule's points of other tasks go with them.
+void KeepPoints(const std::set<std::string>& names,
+                google::protobuf::RepeatedPtrField<WeightingPoint>* points) {
+  const auto gone = [&](const WeightingPoint& one) { return names.count(one.task()) == 0; };
+  points->erase(std::remove_if(points->begin(), points->end(), gone), points->end());
+}
+
 // Sources that only tasks outside `names` read go with them.
 void KeepSources(const std::set<std::string>& names,
                  google::protobuf::RepeatedPtrField<SourceConfig>* sources) {
@@ -313,6 +310,15 @@ void DropReadsOfOthers(const std::vector<std::string>& known, const std::set<std
 
 }  // namespace
 
+std::vector<std::string> MovedParameters(const Graph& graph) {
+  const ReferenceNetwork<float> network(graph);
+  std::vector<std::string> names;
+  for (const ParameterView& view : network.parameters()) {
+    if (!view.is_statistic) names.push_back(view.name);
+  }
+  return names;
+}
+
 absl::Status SelectTasks(Config* config) {
   DatasetConfig& dataset = *config->mutable_dataset();
   TrainConfig& train = *config->mutable_train();
@@ -335,6 +341,9 @@ absl::Status SelectTasks(Config* config) {
       RETURN_IF_ERROR(check("dataset.source.task", name));
     }
   }
+  for (const WeightingPoint& point : train.weighting().point()) {
+    RETURN_IF_ERROR(check("train.weighting.point.task", point.task()));
+  }
   std::set<std::string> names;
   for (const std::string& name : train.tasks()) {
     RETURN_IF_ERROR(check("train.tasks", name));
@@ -345,6 +354,7 @@ absl::Status SelectTasks(Config* config) {
   if (names.empty()) return absl::OkStatus();
   KeepNamed(names, dataset.mutable_task());
   KeepNamed(names, train.mutable_task());
+  KeepPoints(names, train.mutable_weighting()->mutable_point());
   KeepNames(names, dataset.mutable_funnel());
   KeepSources(names, dataset.mutable_source());
   KeepNames(names, config->mutable_model()->mutable_stop_shared_gate());
@@ -355,7 +365,7 @@ absl::Status SelectTasks(Config* config) {
 absl::StatusOr<TrainingMethod> ResolveMethod(const Config& config, const DataSchema& data,
                                              const Graph& graph) {
   TrainingMethod method;
-  Owned all = {ParameterNames(graph), {}};
+  Owned all = {MovedParameters(graph), {}};
   const std::vector<int> frozen = FrozenTables(config, data);
   for (int table = 0; table < static_cast<int>(data.tables.size()); ++table) {
     if (!absl::c_binary_search(frozen, table)) all.tables.push_back(table);

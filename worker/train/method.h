@@ -61,9 +61,12 @@ struct TrainingMethod {
 };
 
 // Leaves in *config only the tasks that train.tasks names, and what refers to them. UsageError: a
-// task that the data set does not have, there, in train.task or in model.stop_shared_gate, or one
-// that is named twice.
+// task that the data set does not have, there or where tasks are referred to, or one that is named
+// twice.
 absl::Status SelectTasks(Config* config);
+
+// The dense parameters that optimizers move, in the graph's order: no running statistics.
+std::vector<std::string> MovedParameters(const Graph& graph);
 
 // UsageError: an unknown rule or parameter of one, a glob that matches nothing that is left.
 // REQUIRES: config is valid (common/config.h); `graph` is of its tasks.

@@ -70,13 +70,6 @@ std::string TaskNames(const Config& config) {
   });
 }
 
-std::vector<std::string> ParameterNamesOf(const Graph& graph) {
-  const ReferenceNetwork<float> network(graph);
-  std::vector<std::string> names;
-  for (const ParameterView& view : network.parameters()) names.push_back(view.name);
-  return names;
-}
-
 // A weighting that learns does so by the dense rule.
 absl::Status CheckRule(const WeightingConfig& weighting, const TrainingMethod& method) {
   if (!Weightings().at(weighting.name()).learns_by_rule) return absl::OkStatus();
@@ -95,7 +88,7 @@ void CombineTasks(const Graph& graph, TrainingMethod* method) {
   for (const std::string& task : tasks) method->passes.push_back({.tasks = {task}});
   for (StepOptimizer& optimizer : method->optimizers) optimizer.pass = kEveryPass;
   const Reach reach(graph);
-  for (const std::string& name : ParameterNamesOf(graph)) {
+  for (const std::string& name : MovedParameters(graph)) {
     if (reach.TasksOfParameter(name).size() > 1) method->shared.push_back(name);
   }
 }
@@ -103,7 +96,7 @@ void CombineTasks(const Graph& graph, TrainingMethod* method) {
 // Beside the pass that trains, a pass a task, only for the group's gradients.
 absl::Status MeasureGroup(const WeightingConfig& weighting, const Graph& graph,
                           TrainingMethod* method) {
-  std::vector<std::string> names = ParameterNamesOf(graph), group;
+  std::vector<std::string> names = MovedParameters(graph), group;
   for (const std::string& name : names) {
     if (fnmatch(weighting.group().c_str(), name.c_str(), 0) == 0) group.push_back(name);
   }

@@ -268,6 +268,8 @@ TEST(SelectTasksTest, NamesThatNoTaskHasAreSlips) {
   EXPECT_THAT(error("train { tasks: 'clik' }"), HasSubstr("train.tasks: the data set has no task"));
   EXPECT_THAT(error("train { task { name: 'clik' } }"), HasSubstr("train.task: the data set"));
   EXPECT_THAT(error("model { stop_shared_gate: 'tme' }"), HasSubstr("model.stop_shared_gate: the"));
+  EXPECT_THAT(error("train { weighting { name: 'schedule' point { task: 'tme' } } }"),
+              HasSubstr("train.weighting.point.task: the data set has no task \"tme\""));
   EXPECT_THAT(error("train { tasks: ['time', 'time'] }"), HasSubstr("is there twice"));
 }
 
@@ -284,7 +286,9 @@ TEST(SelectTasksTest, WhatNamesATaskThatGoesGoesToo) {
                 funnel: ['click', 'time'] }
       model { stop_shared_gate: 'time' reads { match: 'level0/time/*' } reads { match: '*/gate' }
               reads { match: 'time/tower' } reads { match: 'times/tower' } }
-      train { tasks: 'click' task { name: 'time' } })",
+      train { tasks: 'click' task { name: 'time' }
+              weighting { name: 'schedule' point { task: 'time' step: 1 weight: 2 }
+                          point { task: 'click' step: 3 weight: 4 } } })",
                                "test");
   ASSERT_TRUE(SelectTasks(&config).ok());
   ASSERT_EQ(config.model().reads_size(), 2);
@@ -294,6 +298,8 @@ TEST(SelectTasksTest, WhatNamesATaskThatGoesGoesToo) {
   EXPECT_THAT(config.dataset().funnel(), ElementsAre("click"));
   EXPECT_THAT(config.model().stop_shared_gate(), IsEmpty());
   EXPECT_THAT(config.train().task(), IsEmpty());
+  ASSERT_EQ(config.train().weighting().point_size(), 1);
+  EXPECT_EQ(config.train().weighting().point(0).step(), 3);
 }
 
 TEST(SelectTasksTest, ASourceThatOnlyGoneTasksReadGoesToo) {
