@@ -200,9 +200,8 @@ absl::StatusOr<SplitPredictions> Evaluator::Predict(Split split, Stepper& steppe
   PredictOptions options;
   const std::string& group = config->train().gauc_by();
   options.group_feature = FindGroupFeature(dataset->schema().input, group);
-  if (!group.empty() && options.group_feature < 0) {
-    return UsageError(absl::StrCat("train.gauc_by = \"", group, "\": no task's network reads it"));
-  }
+  // The configuration was checked: it is an ID feature, and those have ids, read or not.
+  CHECK(group.empty() || options.group_feature >= 0) << "train.gauc_by: " << group;
   return PredictSplit(*workers, *dataset, split, stepper, *heads, options);
 }
 
