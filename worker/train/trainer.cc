@@ -13,7 +13,6 @@
 #include "glog/logging.h"
 #include "worker/train/agreement.h"
 #include "worker/train/early_stopping.h"
-#include "worker/train/evaluator.h"
 #include "worker/train/signals.h"
 #include "worker/train/task_rules.h"
 
@@ -174,7 +173,10 @@ absl::Status Trainer::Loop() {
     reporter_->Begin(state_.step(), schedule_->end_step(), schedule_->steps_per_epoch());
   }
   // Even a run of no steps leaves a checkpoint, with the initial values.
-  if (IsComplete() && !start_.manifest.has_value()) RETURN_IF_ERROR(WriteCheckpoint(false));
+  if (IsComplete() && !start_.manifest.has_value()) {
+    RETURN_IF_ERROR(UpdateSmearing());
+    RETURN_IF_ERROR(WriteCheckpoint(false));
+  }
   while (!IsComplete()) {
     RETURN_IF_ERROR(FillPipeline());
     ASSIGN_OR_RETURN(const Wishes wishes, AgreeWishes());
@@ -246,6 +248,8 @@ absl::Status Trainer::Pause(const Wishes& wishes) {
   bool best = false;
   if (schedule_->EvaluateAfter(state_.step()) && dataset_->rows(VALID) > 0) {
     RETURN_IF_ERROR(ScoreValidation(&best));
+  } else {
+    RETURN_IF_ERROR(UpdateSmearing());
   }
   RETURN_IF_ERROR(WriteCheckpoint(best));
   paused_ms_ += cluster_.clock->NowMs() - begin_ms;
@@ -262,6 +266,14 @@ absl::Status Trainer::ScoreValidation(bool* best) {
                    cluster_.workers->Broadcast(0, state_.SerializeAsString()));
   if (!state_.ParseFromString(state)) return absl::InternalError("a state that does not parse");
   return absl::OkStatus();
+}
+
+Evaluator Trainer::MakeEvaluator() const {
+  return {cluster_.workers, dataset_.get(), &job_.config, &program_->heads()};
+}
+
+absl::Status Trainer::UpdateSmearing() {
+  return MakeEvaluator().UpdateSmearing(*engine_.stepper, &state_);
 }
 
 void Trainer::RecordClocks() {
@@ -295,10 +307,9 @@ absl::Status Trainer::WriteCheckpoint(bool best) {
 // ---------------------------------------------------------------- after the last step
 
 absl::StatusOr<double> Trainer::Evaluate(Split split, int64_t step, const char* remark) {
-  const Evaluator evaluator = {cluster_.workers, dataset_.get(), &job_.config, &program_->heads()};
-  RETURN_IF_ERROR(evaluator.UpdateSmearing(*engine_.stepper, &state_));
+  RETURN_IF_ERROR(UpdateSmearing());
   ASSIGN_OR_RETURN(const Evaluation evaluation,
-                   evaluator.Evaluate(split, *engine_.stepper, state_));
+                   MakeEvaluator().Evaluate(split, *engine_.stepper, state_));
   if (!IsFirst()) return 0.0;
   RETURN_IF_ERROR(reporter_->Evaluated(split, step, evaluation, remark));
   const std::string& best_by = job_.config.train().best_by();
@@ -312,7 +323,9 @@ absl::StatusOr<double> Trainer::Evaluate(Split split, int64_t step, const char* 
 absl::Status Trainer::ValidateUnscheduled() {
   const bool scheduled = schedule_->EvaluateAfter(state_.step());
   if (scheduled || examples_ == 0 || dataset_->rows(VALID) == 0) return absl::OkStatus();
+  const int64_t begin_ms = cluster_.clock->NowMs();
   ASSIGN_OR_RETURN(const double score, Evaluate(VALID, state_.step(), ""));
+  paused_ms_ += cluster_.clock->NowMs() - begin_ms;
   absl::Status status;
   if (IsFirst()) {
     TrainState unscheduled = state_;

@@ -23,6 +23,7 @@
 #include "worker/graph/program.h"
 #include "worker/train/checkpointer.h"
 #include "worker/train/engine.h"
+#include "worker/train/evaluator.h"
 #include "worker/train/feeder.h"
 #include "worker/train/first_values.h"
 #include "worker/train/job.h"
@@ -67,6 +68,8 @@ class Trainer {
   absl::Status ReportStep(const StepResult& result);
   absl::Status Pause(const Wishes& wishes);
   absl::Status ScoreValidation(bool* best);
+  // Of the weights of now, into state_: a checkpoint without it predicts medians.
+  absl::Status UpdateSmearing();
   absl::Status WriteCheckpoint(bool best);
   void RecordClocks();
   bool IsComplete() const;
@@ -78,6 +81,7 @@ class Trainer {
   absl::Status Leave();
   void PrintProfile();
 
+  Evaluator MakeEvaluator() const;
   // Table and metrics line; the score at worker 0, 0 elsewhere.
   absl::StatusOr<double> Evaluate(Split split, int64_t step, const char* remark);
 
@@ -104,7 +108,7 @@ class Trainer {
   int64_t checkpoint_ms_ = 0;  // When the last one was written.
 
   int64_t begin_ms_ = 0;   // Of the loop.
-  int64_t paused_ms_ = 0;  // Of which at pauses.
+  int64_t paused_ms_ = 0;  // Of which without steps: checkpoints, evaluations.
   int64_t examples_ = 0;   // Trained by this start.
 };
 
