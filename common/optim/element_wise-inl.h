@@ -15,6 +15,7 @@
 
 #include <cstdint>
 
+#include "common/for_each_element-inl.h"
 #include "common/optim/rule.h"
 #include "hwy/highway.h"
 
@@ -23,31 +24,6 @@ namespace pagoda {
 namespace HWY_NAMESPACE {
 
 namespace hn = hwy::HWY_NAMESPACE;
-
-// kernel(d, i) handles Lanes(d) elements from i. The remainder goes by halves: rows of dim 8 on
-// AVX-512 take one half vector, and no load or store touches memory past n (masks could, on targets
-// that emulate them).
-template <class Kernel>
-HWY_INLINE void ForEachElement(int64_t n, const Kernel& kernel) {
-  const hn::ScalableTag<float> full;
-  const int64_t lanes = static_cast<int64_t>(hn::Lanes(full));
-  int64_t i = 0;
-  for (; i + lanes <= n; i += lanes) kernel(full, i);
-  const hn::CappedTag<float, 8> eight;
-  const hn::CappedTag<float, 4> four;
-  const hn::CappedTag<float, 1> one;
-  const int64_t lanes8 = static_cast<int64_t>(hn::Lanes(eight));
-  const int64_t lanes4 = static_cast<int64_t>(hn::Lanes(four));
-  if (lanes8 < lanes && i + lanes8 <= n) {
-    kernel(eight, i);
-    i += lanes8;
-  }
-  if (lanes4 < lanes8 && i + lanes4 <= n) {
-    kernel(four, i);
-    i += lanes4;
-  }
-  for (; i < n; ++i) kernel(one, i);
-}
 
 // One row: formula(d, w, g, state...) -> new w, for vectors of elements; it changes g as it likes
 // and its K states in place. state [K, n].

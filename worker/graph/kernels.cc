@@ -11,30 +11,19 @@
 #define HWY_TARGET_INCLUDE "worker/graph/kernels.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+// Behind highway.h: it is compiled once a target.
+#include "common/for_each_element-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace pagoda {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-using FloatTag = hn::ScalableTag<float>;
-using OneTag = hn::CappedTag<float, 1>;
-
-// f(tag, i) for whole vectors of [0, n), then one float at a time.
-template <typename F>
-HWY_INLINE void ForColumns(int n, const F& f) {
-  const FloatTag d;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  int i = 0;
-  for (; i + lanes <= n; i += lanes) f(d, i);
-  for (; i < n; ++i) f(OneTag(), i);
-}
-
 void ReluGradient(int rows, int n, Columns y, Columns dy) {
   for (int r = 0; r < rows; ++r) {
     const float* HWY_RESTRICT y_row = y.data + r * y.ld;
     float* HWY_RESTRICT dy_row = dy.data + r * dy.ld;
-    ForColumns(n, [&](auto d, int i) {
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
       const auto zero = hn::Zero(d);
       const auto is_on = hn::Gt(hn::LoadU(d, y_row + i), zero);
       hn::StoreU(hn::IfThenElseZero(is_on, hn::LoadU(d, dy_row + i)), d, dy_row + i);
@@ -49,7 +38,7 @@ void SumRows(int rows, int n, Columns x, bool accumulate, float* sum) {
   for (; r + 4 <= rows; r += 4) {
     const float* HWY_RESTRICT row = x.data + r * x.ld;
     const int64_t ld = x.ld;
-    ForColumns(n, [&](auto d, int i) {
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
       const auto low = hn::Add(hn::LoadU(d, row + i), hn::LoadU(d, row + ld + i));
       const auto high = hn::Add(hn::LoadU(d, row + 2 * ld + i), hn::LoadU(d, row + 3 * ld + i));
       hn::StoreU(hn::Add(hn::LoadU(d, sum + i), hn::Add(low, high)), d, sum + i);
@@ -57,7 +46,7 @@ void SumRows(int rows, int n, Columns x, bool accumulate, float* sum) {
   }
   for (; r < rows; ++r) {
     const float* HWY_RESTRICT row = x.data + r * x.ld;
-    ForColumns(n, [&](auto d, int i) {
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
       hn::StoreU(hn::Add(hn::LoadU(d, sum + i), hn::LoadU(d, row + i)), d, sum + i);
     });
   }
@@ -68,7 +57,7 @@ void AddScaledRows(int rows, int d, Columns gate, Columns expert, Columns y, boo
     const float g = gate.data[r * gate.ld];
     const float* HWY_RESTRICT e = expert.data + r * expert.ld;
     float* HWY_RESTRICT out = y.data + r * y.ld;
-    ForColumns(d, [&](auto tag, int i) {
+    ForEachElement(d, [&](auto tag, int64_t i) HWY_ATTR {
       const auto old = accumulate ? hn::LoadU(tag, out + i) : hn::Zero(tag);
       hn::StoreU(hn::MulAdd(hn::Set(tag, g), hn::LoadU(tag, e + i), old), tag, out + i);
     });
@@ -76,7 +65,7 @@ void AddScaledRows(int rows, int d, Columns gate, Columns expert, Columns y, boo
 }
 
 void DotRows(int rows, int d, Columns dy, Columns expert, Columns dgate, bool accumulate) {
-  const FloatTag tag;
+  const hn::ScalableTag<float> tag;
   const int lanes = static_cast<int>(hn::Lanes(tag));
   for (int r = 0; r < rows; ++r) {
     const float* HWY_RESTRICT a = dy.data + r * dy.ld;

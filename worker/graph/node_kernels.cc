@@ -9,23 +9,14 @@
 #define HWY_TARGET_INCLUDE "worker/graph/node_kernels.cc"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-// Behind highway.h: it is compiled once a target.
+// Behind highway.h: they are compiled once a target.
+#include "common/for_each_element-inl.h"
 #include "hwy/contrib/math/math-inl.h"
 
 HWY_BEFORE_NAMESPACE();
 namespace pagoda {
 namespace HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
-
-// f(tag, i) for whole vectors of [0, n), then one float at a time.
-template <typename F>
-HWY_INLINE void ForEach(int n, const F& f) {
-  const hn::ScalableTag<float> d;
-  const int lanes = static_cast<int>(hn::Lanes(d));
-  int i = 0;
-  for (; i + lanes <= n; i += lanes) f(d, i);
-  for (; i < n; ++i) f(hn::CappedTag<float, 1>(), i);
-}
 
 void ScaleRows(int rows, int n, Columns x, float scale, Columns y, bool accumulate) {
   for (int r = 0; r < rows; ++r) {
@@ -35,7 +26,7 @@ void ScaleRows(int rows, int n, Columns x, float scale, Columns y, bool accumula
       std::copy_n(in, n, out);
       continue;
     }
-    ForEach(n, [&](auto d, int i) {
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
       const auto old = accumulate ? hn::LoadU(d, out + i) : hn::Zero(d);
       hn::StoreU(hn::MulAdd(hn::Set(d, scale), hn::LoadU(d, in + i), old), d, out + i);
     });
@@ -47,7 +38,7 @@ void MultiplyRows(int rows, int n, Columns a, Columns b, Columns y, bool accumul
     const float* left = a.data + r * a.ld;
     const float* right = b.data + r * b.ld;
     float* HWY_RESTRICT out = y.data + r * y.ld;
-    ForEach(n, [&](auto d, int i) {
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
       const auto old = accumulate ? hn::LoadU(d, out + i) : hn::Zero(d);
       hn::StoreU(hn::MulAdd(hn::LoadU(d, left + i), hn::LoadU(d, right + i), old), d, out + i);
     });
@@ -81,7 +72,7 @@ void GeluRows(int rows, int n, Columns x, Columns y) {
   for (int r = 0; r < rows; ++r) {
     const float* HWY_RESTRICT in = x.data + r * x.ld;
     float* HWY_RESTRICT out = y.data + r * y.ld;
-    ForEach(n, [&](auto d, int i) {
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
       const auto v = hn::LoadU(d, in + i);
       hn::StoreU(hn::Mul(v, NormalOf(d, v).cdf), d, out + i);
     });
@@ -93,13 +84,168 @@ void GeluRowsGradient(int rows, int n, Columns x, Columns dy, Columns dx, bool a
     const float* HWY_RESTRICT in = x.data + r * x.ld;
     const float* HWY_RESTRICT up = dy.data + r * dy.ld;
     float* HWY_RESTRICT out = dx.data + r * dx.ld;
-    ForEach(n, [&](auto d, int i) {
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
       const auto parts = NormalOf(d, hn::LoadU(d, in + i));
       const auto slope = hn::Add(parts.cdf, parts.x_density);
       const auto old = accumulate ? hn::LoadU(d, out + i) : hn::Zero(d);
       hn::StoreU(hn::MulAdd(hn::LoadU(d, up + i), slope, old), d, out + i);
     });
   }
+}
+
+// PReLU; RELU is a slope of 0, but for the sign of a zero.
+void PreluRows(int rows, int n, float slope, Columns x, Columns y) {
+  for (int r = 0; r < rows; ++r) {
+    const float* HWY_RESTRICT in = x.Row(r);
+    float* HWY_RESTRICT out = y.Row(r);
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
+      const auto v = hn::LoadU(d, in + i);
+      const auto is_on = hn::Gt(v, hn::Zero(d));
+      hn::StoreU(hn::IfThenElse(is_on, v, hn::Mul(hn::Set(d, slope), v)), d, out + i);
+    });
+  }
+}
+
+void ReluRows(int rows, int n, Columns x, Columns y) {
+  for (int r = 0; r < rows; ++r) {
+    const float* HWY_RESTRICT in = x.Row(r);
+    float* HWY_RESTRICT out = y.Row(r);
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
+      const auto v = hn::LoadU(d, in + i);
+      hn::StoreU(hn::IfThenElseZero(hn::Gt(v, hn::Zero(d)), v), d, out + i);
+    });
+  }
+}
+
+// dx (+)= dy where x is above 0, else slope dy: PReLU's, and RELU's with a slope of 0.
+void PreluRowsGradient(int rows, int n, float slope, Columns x, Columns dy, Columns dx,
+                       bool accumulate) {
+  for (int r = 0; r < rows; ++r) {
+    const float* HWY_RESTRICT in = x.Row(r);
+    const float* HWY_RESTRICT up = dy.Row(r);
+    float* HWY_RESTRICT out = dx.Row(r);
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
+      const auto is_on = hn::Gt(hn::LoadU(d, in + i), hn::Zero(d));
+      const auto act_slope = hn::IfThenElse(is_on, hn::Set(d, 1.0f), hn::Set(d, slope));
+      const auto down = hn::Mul(hn::LoadU(d, up + i), act_slope);
+      hn::StoreU(accumulate ? hn::Add(hn::LoadU(d, out + i), down) : down, d, out + i);
+    });
+  }
+}
+
+// Products are made vector by vector and added one by one, in double, since a whole tile has too
+// many terms for a float. No branch: signs are hard to foresee.
+double PreluSlopeGradient(int rows, int n, Columns x, Columns dy) {
+  HWY_ALIGN float terms[HWY_MAX_BYTES / sizeof(float)];
+  double dslope = 0;
+  for (int r = 0; r < rows; ++r) {
+    const float *in = x.Row(r), *up = dy.Row(r);
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
+      const auto v = hn::LoadU(d, in + i);
+      const auto is_off = hn::Le(v, hn::Zero(d));
+      hn::Store(hn::IfThenElseZero(is_off, hn::Mul(hn::LoadU(d, up + i), v)), d, terms);
+      const int lanes = static_cast<int>(hn::Lanes(d));
+      for (int k = 0; k < lanes; ++k) dslope += terms[k];
+    });
+  }
+  return dslope;
+}
+
+// MomentsOf of K rows, each of whose sums is added in its own order: K chains of additions go on at
+// once, where one would wait for each (4 cycles on Zen 4).
+template <int K>
+struct Moments {
+  float mean[K] = {}, inverse_deviation[K] = {};
+
+  Moments(int first, int n, Columns x) {
+    float variance[K] = {};
+    for (int i = 0; i < n; ++i) {
+      for (int k = 0; k < K; ++k) mean[k] += x.Row(first + k)[i];
+    }
+    for (float& value : mean) value /= n;
+    for (int i = 0; i < n; ++i) {
+      for (int k = 0; k < K; ++k) {
+        const float off = x.Row(first + k)[i] - mean[k];
+        variance[k] += off * off;
+      }
+    }
+    for (int k = 0; k < K; ++k) {
+      inverse_deviation[k] = 1 / std::sqrt(variance[k] / n + static_cast<float>(kLayerNormEpsilon));
+    }
+  }
+};
+
+template <class D, class V>
+HWY_INLINE auto XhatOf(D d, V x, float mean, float inverse_deviation) {
+  return hn::Mul(hn::Sub(x, hn::Set(d, mean)), hn::Set(d, inverse_deviation));
+}
+
+template <int K>
+void NormalizeSomeRows(int first, int n, Columns x, const float* gain, const float* b, Columns y) {
+  const Moments<K> m(first, n, x);
+  for (int k = 0; k < K; ++k) {
+    const float* HWY_RESTRICT in = x.Row(first + k);
+    float* HWY_RESTRICT out = y.Row(first + k);
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
+      const auto xhat = XhatOf(d, hn::LoadU(d, in + i), m.mean[k], m.inverse_deviation[k]);
+      const auto scaled = hn::Mul(xhat, hn::LoadU(d, gain + i));
+      hn::StoreU(hn::Add(scaled, hn::LoadU(d, b + i)), d, out + i);
+    });
+  }
+}
+
+template <int K>
+void NormalizeSomeRowsGradient(int first, int n, Columns x, const float* gain, Columns dy,
+                               const NormalizeGradient& out) {
+  const Moments<K> m(first, n, x);
+  float sum[K] = {}, dot[K] = {};  // Of dxhat, and of dxhat xhat.
+  for (int i = 0; i < n; ++i) {
+    for (int k = 0; k < K; ++k) {
+      const float dxhat = dy.Row(first + k)[i] * gain[i];
+      sum[k] += dxhat;
+      dot[k] += dxhat * ((x.Row(first + k)[i] - m.mean[k]) * m.inverse_deviation[k]);
+    }
+  }
+  for (int k = 0; k < K; ++k) {
+    const float* HWY_RESTRICT in = x.Row(first + k);
+    const float* HWY_RESTRICT up = dy.Row(first + k);
+    const float mean = m.mean[k], inverse = m.inverse_deviation[k];
+    if (out.dgain != nullptr) {
+      ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
+        const auto xhat = XhatOf(d, hn::LoadU(d, in + i), mean, inverse);
+        const auto product = hn::Mul(hn::LoadU(d, up + i), xhat);
+        hn::StoreU(hn::Add(hn::LoadU(d, out.dgain + i), product), d, out.dgain + i);
+      });
+    }
+    if (out.db != nullptr) {
+      ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
+        hn::StoreU(hn::Add(hn::LoadU(d, out.db + i), hn::LoadU(d, up + i)), d, out.db + i);
+      });
+    }
+    if (out.dx.data == nullptr) continue;
+    float* HWY_RESTRICT down = out.dx.Row(first + k);
+    ForEachElement(n, [&](auto d, int64_t i) HWY_ATTR {
+      const auto xhat = XhatOf(d, hn::LoadU(d, in + i), mean, inverse);
+      const auto dxhat = hn::Mul(hn::LoadU(d, up + i), hn::LoadU(d, gain + i));
+      const auto both = hn::Add(hn::Set(d, sum[k]), hn::Mul(xhat, hn::Set(d, dot[k])));
+      const auto shift = hn::Div(both, hn::Set(d, static_cast<float>(n)));
+      const auto value = hn::Mul(hn::Set(d, inverse), hn::Sub(dxhat, shift));
+      hn::StoreU(out.accumulate ? hn::Add(hn::LoadU(d, down + i), value) : value, d, down + i);
+    });
+  }
+}
+
+void NormalizeRows(int rows, int n, Columns x, const float* gain, const float* b, Columns y) {
+  int r = 0;
+  for (; r + 8 <= rows; r += 8) NormalizeSomeRows<8>(r, n, x, gain, b, y);
+  for (; r < rows; ++r) NormalizeSomeRows<1>(r, n, x, gain, b, y);
+}
+
+void NormalizeRowsGradient(int rows, int n, Columns x, const float* gain, Columns dy,
+                           const NormalizeGradient& out) {
+  int r = 0;
+  for (; r + 8 <= rows; r += 8) NormalizeSomeRowsGradient<8>(r, n, x, gain, dy, out);
+  for (; r < rows; ++r) NormalizeSomeRowsGradient<1>(r, n, x, gain, dy, out);
 }
 
 }  // namespace HWY_NAMESPACE
@@ -113,6 +259,12 @@ HWY_EXPORT(ScaleRows);
 HWY_EXPORT(MultiplyRows);
 HWY_EXPORT(GeluRows);
 HWY_EXPORT(GeluRowsGradient);
+HWY_EXPORT(PreluRows);
+HWY_EXPORT(ReluRows);
+HWY_EXPORT(PreluRowsGradient);
+HWY_EXPORT(PreluSlopeGradient);
+HWY_EXPORT(NormalizeRows);
+HWY_EXPORT(NormalizeRowsGradient);
 
 void ScaleRows(int rows, int n, Columns x, float scale, Columns y, bool accumulate) {
   HWY_DYNAMIC_DISPATCH(ScaleRows)(rows, n, x, scale, y, accumulate);
@@ -144,40 +296,49 @@ void SpreadParts(int rows, int part, int groups, Columns dy, Columns dx, bool ac
 }
 
 void ActivateRows(Activation activation, int rows, int n, float slope, Columns x, Columns y) {
-  if (activation == GELU) {
-    HWY_DYNAMIC_DISPATCH(GeluRows)(rows, n, x, y);
-    return;
-  }
-  for (int r = 0; r < rows; ++r) {
-    const float* in = x.data + r * x.ld;
-    float* out = y.data + r * y.ld;
-    for (int i = 0; i < n; ++i) out[i] = Activate(activation, in[i], slope);
+  switch (activation) {
+    case GELU:
+      HWY_DYNAMIC_DISPATCH(GeluRows)(rows, n, x, y);
+      return;
+    case PRELU:
+      HWY_DYNAMIC_DISPATCH(PreluRows)(rows, n, slope, x, y);
+      return;
+    case RELU:
+      HWY_DYNAMIC_DISPATCH(ReluRows)(rows, n, x, y);
+      return;
+    default:
+      for (int r = 0; r < rows; ++r) {
+        for (int i = 0; i < n; ++i) y.Row(r)[i] = Activate(activation, x.Row(r)[i]);
+      }
   }
 }
 
 float ActivateRowsGradient(Activation activation, int rows, int n, float slope, Columns x,
                            Columns y, Columns dy, Columns dx, bool accumulate) {
-  if (activation == GELU) {
-    HWY_DYNAMIC_DISPATCH(GeluRowsGradient)(rows, n, x, dy, dx, accumulate);
-    return 0;
-  }
-  const bool wants_dx = dx.data != nullptr;
-  double dslope = 0;  // Of a whole tile: too many terms for a float.
-  for (int r = 0; r < rows; ++r) {
-    const float *in = x.data + r * x.ld, *act = y.data + r * y.ld, *up = dy.data + r * dy.ld;
-    float* out = dx.data + r * dx.ld;
-    for (int i = 0; i < n; ++i) {
-      if (activation == PRELU && in[i] <= 0) dslope += up[i] * in[i];
-      if (!wants_dx) continue;
-      const float down = up[i] * ActivationSlope(activation, in[i], act[i], slope);
-      out[i] = accumulate ? out[i] + down : down;
+  if (dx.data != nullptr) {
+    switch (activation) {
+      case GELU:
+        HWY_DYNAMIC_DISPATCH(GeluRowsGradient)(rows, n, x, dy, dx, accumulate);
+        break;
+      case PRELU:
+      case RELU:
+        HWY_DYNAMIC_DISPATCH(PreluRowsGradient)(rows, n, slope, x, dy, dx, accumulate);
+        break;
+      default:
+        for (int r = 0; r < rows; ++r) {
+          for (int i = 0; i < n; ++i) {
+            const float down = dy.Row(r)[i] * ActivationSlope(activation, x.Row(r)[i], y.Row(r)[i]);
+            dx.Row(r)[i] = accumulate ? dx.Row(r)[i] + down : down;
+          }
+        }
     }
   }
-  return static_cast<float>(dslope);
+  if (activation != PRELU) return 0;
+  return static_cast<float>(HWY_DYNAMIC_DISPATCH(PreluSlopeGradient)(rows, n, x, dy));
 }
 
 void NormalizeRows(int rows, int n, Columns x, const float* gain, const float* b, Columns y) {
-  for (int r = 0; r < rows; ++r) LayerNormRow(x.data + r * x.ld, gain, b, n, y.data + r * y.ld);
+  HWY_DYNAMIC_DISPATCH(NormalizeRows)(rows, n, x, gain, b, y);
 }
 
 void NormalizeRowsGradient(int rows, int n, Columns x, const float* gain, Columns dy,
@@ -185,25 +346,7 @@ void NormalizeRowsGradient(int rows, int n, Columns x, const float* gain, Column
   for (float* sum : {out.dgain, out.db}) {
     if (sum != nullptr && !out.accumulate_parameters) std::fill_n(sum, n, 0.0f);
   }
-  for (int r = 0; r < rows; ++r) {
-    const float *in = x.data + r * x.ld, *up = dy.data + r * dy.ld;
-    const RowMoments<float> m = MomentsOf(in, n);
-    float sum = 0, dot = 0;  // Of dxhat, and of dxhat xhat.
-    for (int i = 0; i < n; ++i) {
-      const float xhat = (in[i] - m.mean) * m.inverse_deviation;
-      sum += up[i] * gain[i];
-      dot += up[i] * gain[i] * xhat;
-      if (out.dgain != nullptr) out.dgain[i] += up[i] * xhat;
-      if (out.db != nullptr) out.db[i] += up[i];
-    }
-    if (out.dx.data == nullptr) continue;
-    float* down = out.dx.data + r * out.dx.ld;
-    for (int i = 0; i < n; ++i) {
-      const float xhat = (in[i] - m.mean) * m.inverse_deviation;
-      const float value = m.inverse_deviation * (up[i] * gain[i] - (sum + xhat * dot) / n);
-      down[i] = out.accumulate ? down[i] + value : value;
-    }
-  }
+  HWY_DYNAMIC_DISPATCH(NormalizeRowsGradient)(rows, n, x, gain, dy, out);
 }
 
 void SelectRows(int rows, int m, float gamma, Columns x, Columns y) {
