@@ -24,19 +24,19 @@ double InverseDeviation(double variance, double epsilon) {
 
 }  // namespace
 
-void FindNormalizers(const BatchNormLayer& layer, const double* lane, Normalizer* of) {
+void FindNormalizer(const BatchNormLayer& layer, const double* lane, Normalizer of) {
   for (int c = 0; c < layer.width; ++c) {
     const Moments moments = MomentsAt(layer, lane, c);
-    of[c] = {static_cast<float>(moments.mean),
-             static_cast<float>(InverseDeviation(moments.variance, layer.epsilon))};
+    of.mean[c] = static_cast<float>(moments.mean);
+    of.scale[c] = static_cast<float>(InverseDeviation(moments.variance, layer.epsilon));
   }
 }
 
-void FindRunningNormalizers(const BatchNormLayer& layer, const float* parameters, Normalizer* of) {
+void FindRunningNormalizer(const BatchNormLayer& layer, const float* parameters, Normalizer of) {
   for (int c = 0; c < layer.width; ++c) {
-    const double variance = parameters[layer.variance + c];
-    of[c] = {parameters[layer.mean + c],
-             static_cast<float>(InverseDeviation(variance, layer.epsilon))};
+    of.mean[c] = parameters[layer.mean + c];
+    of.scale[c] =
+        static_cast<float>(InverseDeviation(parameters[layer.variance + c], layer.epsilon));
   }
 }
 

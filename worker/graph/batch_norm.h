@@ -5,11 +5,13 @@
 //   xhat_i = (x_i - mu) / sqrt(sigma^2 + epsilon),  y_i = gain xhat_i + b
 //   dx_i = gain / sqrt(sigma^2 + epsilon) (dy_i - 1/m sum_j dy_j - xhat_i/m sum_j dy_j xhat_j)
 //
-// and otherwise (Algorithm 2) with running statistics in place of mu and sigma^2. Each step moves
-// those by momentum * (theirs - running) towards the mean over lanes of mu and of sigma^2 m/(m-1),
-// a lane counting by its rows: an empty one counts nothing, and the variance of a single row is 0.
-// The paper averages whole batches; what a lane is here, a device is there in common practice. With
-// `sync`, m is all rows of the global batch.
+// and otherwise (Algorithm 2) with running statistics in place of mu and sigma^2, constants to a
+// backward pass (which only tests ask for: like every kind of node, this one has a derivative
+// whether it trains or not). Each step moves those by momentum * (theirs - running) towards the
+// mean over lanes of mu and of sigma^2 m/(m-1), a lane counting by its rows: an empty one counts
+// nothing, and the variance of a single row is 0. The paper averages whole batches; what a lane is
+// here, a device is there in common practice. With `sync`, m is all rows of the global
+// batch.
 //
 // A row counts whatever it weighs in a loss: weights touch losses only.
 //
@@ -47,15 +49,15 @@ struct BatchNormLayer {
   int sums = 0;    // Where sum x [d] begins in the stage's sums; sum x^2 [d] follows.
 };
 
-// What a column is normalised by: xhat = (x - mean) scale.
+// What columns are normalised by: xhat = (x - mean) scale.
 struct Normalizer {
-  float mean, scale;
+  float *mean, *scale;  // [d]
 };
 
-// of [d] <- of the lane whose sums `lane` holds; REQUIRES: it has a row.
-void FindNormalizers(const BatchNormLayer& layer, const double* lane, Normalizer* of);
-// of [d] <- of the running statistics in `parameters`.
-void FindRunningNormalizers(const BatchNormLayer& layer, const float* parameters, Normalizer* of);
+// `of` <- of the lane whose sums `lane` holds; REQUIRES: it has a row.
+void FindNormalizer(const BatchNormLayer& layer, const double* lane, Normalizer of);
+// `of` <- of the running statistics in `parameters`.
+void FindRunningNormalizer(const BatchNormLayer& layer, const float* parameters, Normalizer of);
 
 // Sums over rows of lanes' statistics, to be added up over lanes and workers and then divided:
 // [rows, then for each layer sum m mu [d], sum m sigma^2 m/(m-1) [d]].

@@ -32,12 +32,6 @@ class CompiledProgram : public Program {
  public:
   CompiledProgram(Graph graph, const Options& options)
       : graph_(std::move(graph)), plan_(MakePlan(graph_, PlanOptionsOf(options))) {
-    for (const StageEnd& stage : plan_.forward_stages) stages_.push_back({-1, stage.sums});
-    for (size_t p = 0; p < plan_.passes.size(); ++p) {
-      for (const StageEnd& stage : plan_.passes[p].stages) {
-        stages_.push_back({static_cast<int>(p), stage.sums});
-      }
-    }
     for (const PassSpec& pass : options.passes) {
       has_input_gradient_.push_back(pass.input_gradient);
     }
@@ -51,7 +45,7 @@ class CompiledProgram : public Program {
   const std::vector<ParameterView>& parameters() const override { return plan_.parameters; }
   const std::vector<Graph::HeadSpec>& heads() const override { return graph_.heads(); }
   int pass_count() const override { return static_cast<int>(plan_.passes.size()); }
-  const std::vector<Stage>& stages() const override { return stages_; }
+  const std::vector<Stage>& stages() const override { return plan_.stages; }
   const std::vector<BatchNormLayer>& batch_norms() const override { return plan_.batch_norms; }
   int64_t multiply_adds_per_row() const override { return plan_.multiply_adds_per_row; }
   void InitParameters(uint64_t seed, float* parameters) const override;
@@ -73,7 +67,6 @@ class CompiledProgram : public Program {
 
   const Graph graph_;
   const Plan plan_;
-  std::vector<Stage> stages_;
   std::vector<bool> has_input_gradient_;  // [pass]
   Products forward_[std::size(kHeights)];
   std::vector<Products> passes_[std::size(kHeights)];  // [height][pass]

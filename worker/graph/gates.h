@@ -14,7 +14,9 @@
 
 namespace pagoda {
 
-// Adds an unreported output for every column of every Mixture's gate.
+// Adds an unreported output for every column of the gate of every mixture of experts. A gate that
+// several mixtures read has one set of them. Not looked at: a WeightedSum, the mixture of selectors
+// that is a gate itself (DSelect-k), and a gate without a layer to be named after.
 void AddGateElements(Graph* graph);
 
 bool IsGateElement(const Graph::HeadSpec& head);

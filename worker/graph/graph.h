@@ -11,8 +11,8 @@
 // model.
 //
 // To add a node kind: its shape rule here, its plain form in reference.cc, its operations in plan.h
-// and plan.cc (their slots in arena.cc), its fast kernel in kernels.cc, called by runner.cc; the
-// tests find it by NodeKind: numeric gradient, fast against reference.
+// and planner.h (their slots in arena.cc), its fast kernel in kernels.h, called by runner_ops.cc; a
+// graph with it in the tests' cases.h: they hold numeric gradients, and fast against reference.
 //
 // **Needs external lock.**
 #ifndef PAGODA_WORKER_GRAPH_GRAPH_H_
@@ -178,7 +178,9 @@ class Graph {
   enum class LossRows {
     kTask,  // The task's: its sample space and weights, over their sum (or as the task normalises).
     kEvery,  // Every row, each with weight 1, over the number of rows; no label is read.
-    kGiven,  // kEvery, but only rows whose label of the task `given` is not 0; the task's is read.
+    // kEvery, but only rows that count in both the task and the task `given` (their weights are not
+    // 0) and whose label of `given` is not 0; the task's own label is read.
+    kGiven,
   };
   struct HeadSpec {
     std::string name;

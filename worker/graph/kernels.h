@@ -68,31 +68,31 @@ struct NormalizeGradient {
 };
 void NormalizeRowsGradient(int rows, int n, Columns x, const float* gain, Columns dy,
                            const NormalizeGradient& out);
-// batch_norm_kernels.cc: BatchNorm (batch_norm.h), column by column.
-
-// sums [2 n] += sum x, sum x^2 of the rows of x [T, n].
-void AddMoments(int rows, int n, Columns x, double* sums);
-// y [T, n] <- (x - mean) scale gain + b; of, gain, b [n].
-void NormalizeColumns(int rows, int n, Columns x, const Normalizer* of, const float* gain,
-                      const float* b, Columns y);
-// sums [2 n] += sum dy, sum dy xhat.
-void AddGradientMoments(int rows, int n, Columns x, const Normalizer* of, Columns dy, double* sums);
-struct NormalizedColumns {
-  int rows;         // Those that exist.
-  int padded_rows;  // T
-  int width;
-  const Normalizer* normalizers;  // [n]
-  const float* gain;              // [n]
-  double lane_rows;               // m
-  const double* lane_sums;        // [2 n]: sum dy, sum dy xhat; null: constants normalise.
-};
-// dx [T, n] (+)= ...; rows of padding get no gradient.
-void NormalizeColumnsGradient(const NormalizedColumns& of, Columns x, Columns dy, Columns dx,
-                              bool accumulate);
 // x [T, m] -> y [T, 2^m].
 void SelectRows(int rows, int m, float gamma, Columns x, Columns y);
 void SelectRowsGradient(int rows, int m, float gamma, Columns x, Columns dy, Columns dx,
                         bool accumulate);
+
+// batch_norm_kernels.cc: BatchNorm (batch_norm.h), column by column.
+
+// sums [2 n] += sum x, sum x^2 of the rows of x [T, n].
+void AddMoments(int rows, int n, Columns x, double* sums);
+// y [T, n] <- (x - mean) scale gain + b; gain, b [n].
+void NormalizeColumns(int rows, int n, Columns x, Normalizer of, const float* gain, const float* b,
+                      Columns y);
+// sums [2 n] += sum dy, sum dy xhat.
+void AddGradientMoments(int rows, int n, Columns x, Normalizer of, Columns dy, double* sums);
+struct NormalizedColumns {
+  int rows;         // Those that exist.
+  int padded_rows;  // T
+  int width;        // n
+  Normalizer normalizer;
+  const float* gain;                    // [n]
+  const float *mean_dy, *mean_product;  // [n]: the lane's means of dy and dy xhat; or zeros.
+};
+// dx [T, n] (+)= gain scale (dy - mean_dy - xhat mean_product); rows of padding get no gradient.
+void NormalizeColumnsGradient(const NormalizedColumns& of, Columns x, Columns dy, Columns dx,
+                              bool accumulate);
 
 // Sets the calling thread's flush-to-zero and denormals-are-zero modes; restores them at the end.
 class FlushDenormals {

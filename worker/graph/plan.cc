@@ -28,8 +28,10 @@ Planner::Planner(const Graph& graph, const PlanOptions& options)
       values_(nodes_.size()),
       use_(nodes_.size(), Use::kNone) {
   const PassSpec all;
-  if (options.passes.empty()) passes_.push_back(MakePass(all));
-  for (const PassSpec& spec : options.passes) passes_.push_back(MakePass(spec));
+  if (options.passes.empty()) passes_.push_back(MakePass(0, all));
+  for (const PassSpec& spec : options.passes) {
+    passes_.push_back(MakePass(static_cast<int>(passes_.size()), spec));
+  }
   FindUses();
   FormGroups(options.fuse_siblings);
   PlaceBuffers();
@@ -59,9 +61,10 @@ void Planner::FindUses() {
   }
 }
 
-Planner::Pass Planner::MakePass(const PassSpec& spec) const {
+Planner::Pass Planner::MakePass(int index, const PassSpec& spec) const {
   const size_t count = nodes_.size();
-  Pass pass{.spec = &spec,
+  Pass pass{.index = index,
+            .spec = &spec,
             .wants = std::vector<bool>(count, false),
             .owns_w = std::vector<std::vector<bool>>(count),
             .owns_b = std::vector<std::vector<bool>>(count)};
@@ -171,14 +174,14 @@ void Planner::PlaceBuffers() {
     seeds_x_.push_back({AddBuffer(LeadingDimension(graph_.width(head.x))), 0});
     seeds_y_.push_back(head.kind == HeadKind::kProduct ? Slot{AddBuffer(kLineFloats), 0} : Slot{});
   }
-  for (size_t p = 0; p < passes_.size(); ++p) PlaceGradients(static_cast<int>(p), &passes_[p]);
+  for (Pass& pass : passes_) PlaceGradients(&pass);
 }
 
 // A group's gradients lie as its values do.
-void Planner::PlaceGradients(int index, Pass* pass) {
+void Planner::PlaceGradients(Pass* pass) {
   pass->gradients.resize(nodes_.size());
   pass->written.assign(nodes_.size(), false);
-  if (pass->spec->input_gradient) pass->gradients[0] = {InputGradientBuffer(index), 0};
+  if (pass->spec->input_gradient) pass->gradients[0] = {InputGradientBuffer(pass->index), 0};
   for (const Group& group : groups_) {
     if (!pass->wants[group.first_node]) continue;
     const int buffer = AddBuffer(LeadingDimension(group.width));
@@ -288,8 +291,9 @@ void Planner::FinishPass(Pass* pass) {
   if (pass->spec->input_gradient && !pass->written[0]) {
     pass->ops.push_back(ZeroOp{pass->gradients[0], nodes_[0].width});
   }
-  pass->stages.push_back({static_cast<int>(pass->ops.size()), 0});
-  plan_.passes.push_back({std::move(pass->ops), std::move(pass->stages), FindZeroGradients(*pass)});
+  EndStage(pass->index, pass->ops.size(), /*sums=*/0, &pass->stages);
+  plan_.stages.insert(plan_.stages.end(), pass->stages.begin(), pass->stages.end());
+  plan_.passes.push_back({std::move(pass->ops), FindZeroGradients(*pass)});
 }
 
 void Planner::PlanSeeds(Pass* pass) const {

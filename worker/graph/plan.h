@@ -2,9 +2,9 @@
 // for each backward pass, and where every buffer and every parameter lies. No oneDNN and no
 // arithmetic here. planner.h makes it.
 //
-// Stages: a node that reads a BatchNorm's output comes a stage after it, so layers side by side
-// need one border; forward, a layer's sums are in the stage of its input. Backward likewise, by how
-// many layers lie between a node and the losses.
+// Stages: a BatchNorm and what reads it come a stage after its input, in whose stage its sums are
+// taken; so layers side by side share a border. A node's stage is the largest number of BatchNorms
+// on a way from the network's input to it, itself included; backward, on a way from the losses.
 //
 // Letters: T rows of a tile; a buffer is [T, ld]; `in`, `out` are the columns on the two sides of a
 // layer.
@@ -198,16 +198,9 @@ struct FlatRange {
   int64_t count;
 };
 
-// The end of a stage's operations in its list, and what it leaves.
-struct StageEnd {
-  int end;
-  int sums;
-};
-
 // One backward pass.
 struct PassPlan {
   std::vector<Op> ops;
-  std::vector<StageEnd> stages;  // At least one.
   // What no operation writes: gaps, and parameters that no loss of the pass reaches or that it does
   // not own.
   std::vector<FlatRange> zero_gradients;
@@ -223,8 +216,8 @@ struct Plan {
   std::vector<std::string> draws;  // Names of parts of kDropout nodes.
   std::vector<BatchNormLayer> batch_norms;
   std::vector<Op> forward;
-  std::vector<StageEnd> forward_stages;  // At least one.
-  std::vector<PassPlan> passes;          // At least one.
+  std::vector<PassPlan> passes;  // At least one.
+  std::vector<Stage> stages;     // Forward's, then each pass's; of each at least one.
 };
 
 struct PlanOptions {

@@ -22,9 +22,7 @@ void Planner::PlanForward() {
   const std::vector<int> stage_of = ForwardStages();
   const int last = *std::max_element(stage_of.begin(), stage_of.end());
   for (int stage = 0; stage <= last; ++stage) {
-    if (stage > 0) {
-      plan_.forward_stages.push_back({static_cast<int>(plan_.forward.size()), forward_sums_});
-    }
+    if (stage > 0) EndStage(/*pass=*/-1, plan_.forward.size(), forward_sums_, &plan_.stages);
     forward_sums_ = 1;  // The number of rows.
     for (int n = 1; n < static_cast<int>(nodes_.size()); ++n) {
       if (!IsComputed(n)) continue;
@@ -180,7 +178,7 @@ void Planner::PlanHeads() {
     }
     plan_.forward.push_back(op);
   }
-  plan_.forward_stages.push_back({static_cast<int>(plan_.forward.size()), 0});
+  EndStage(/*pass=*/-1, plan_.forward.size(), /*sums=*/0, &plan_.stages);
 }
 
 // ------------------------------------------------------------------------------------ backward
@@ -190,7 +188,7 @@ void Planner::PlanBackward(Pass* pass) const {
   const int last = *std::max_element(stage_of.begin(), stage_of.end());
   pass->sums_of.assign(plan_.batch_norms.size(), -1);
   for (int stage = 0; stage <= last; ++stage) {
-    if (stage > 0) pass->stages.push_back({static_cast<int>(pass->ops.size()), pass->sums});
+    if (stage > 0) EndStage(pass->index, pass->ops.size(), pass->sums, &pass->stages);
     pass->sums = 1;  // The number of rows.
     for (int n = static_cast<int>(nodes_.size()) - 1; n > 0; --n) {
       if (!pass->wants[n]) continue;

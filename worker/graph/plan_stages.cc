@@ -32,6 +32,14 @@ void Planner::PlaceBatchNorms() {
   }
 }
 
+void Planner::EndStage(int pass, size_t op_count, int sums, std::vector<Stage>* stages) {
+  const bool is_first = stages->empty() || stages->back().pass != pass;
+  stages->push_back({.pass = pass,
+                     .sums = sums,
+                     .begin = is_first ? 0 : stages->back().end,
+                     .end = static_cast<int>(op_count)});
+}
+
 // ------------------------------------------------------------------------------------ forward
 
 // [node]: how many BatchNorms lie between it and the input, itself included.
@@ -49,7 +57,7 @@ void Planner::ForwardBatchSums(int n) {
   Slot x = values_[nodes_[n].inputs[0].node];
   for (int i = 0; i < nodes_[n].blocks(); ++i) {
     BatchNormLayer& layer = plan_.batch_norms[first_batch_norm_[n] + i];
-    layer.stage = static_cast<int>(plan_.forward_stages.size());
+    layer.stage = static_cast<int>(plan_.stages.size());
     layer.sums = forward_sums_;
     forward_sums_ += 2 * layer.width;
     plan_.forward.push_back(BatchSumsOp{first_batch_norm_[n] + i, x});

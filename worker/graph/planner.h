@@ -7,16 +7,17 @@
 //
 // A pass wants a node's gradient if a loss that seeds the pass reaches the node, and the gradient
 // leads to a parameter that the pass owns or to the wanted input. What no pass wants is not
-// computed; the order in which a node's readers add to its gradient is that of the graph, whatever
-// else is in it.
+// computed; a node's readers add to its gradient stage by stage (plan.h), and in a stage from the
+// graph's end to its beginning, whatever else is in it.
 //
-// To add a node kind: a case in PlanForward and in PlanBackward, and in PlaceParameters if it has
-// any.
+// To add a node kind: a case in ForwardNode and in BackwardNode; if it has parameters, one in
+// PlaceParameters and in ListParameters (parameters.cc).
 //
 // **Confined to one thread.**
 #ifndef PAGODA_WORKER_GRAPH_PLANNER_H_
 #define PAGODA_WORKER_GRAPH_PLANNER_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>
@@ -55,6 +56,7 @@ class Planner {
 
   // A pass under way.
   struct Pass {
+    int index;
     const PassSpec* spec;
     std::vector<bool> wants;                // [node]: the gradient of its value.
     std::vector<std::vector<bool>> owns_w;  // [node][block]
@@ -62,7 +64,7 @@ class Planner {
     std::vector<Slot> gradients = {};       // [node]; without a buffer where not wanted.
     std::vector<bool> written = {};         // [node]: its gradient.
     std::vector<Op> ops = {};
-    std::vector<StageEnd> stages = {};
+    std::vector<Stage> stages = {};
     int sums = 0;                   // Of the stage under way.
     std::vector<int> sums_of = {};  // [batch norm]: where its sums stand in their stage's.
 
@@ -77,12 +79,12 @@ class Planner {
 
   // plan.cc
   void FindUses();
-  Pass MakePass(const PassSpec& spec) const;
+  Pass MakePass(int index, const PassSpec& spec) const;
   void FormGroups(bool fuse_siblings);
   std::vector<int> OwnershipOf(int n) const;
   int AddBuffer(int ld);
   void PlaceBuffers();
-  void PlaceGradients(int index, Pass* pass);
+  void PlaceGradients(Pass* pass);
   int64_t Reserve(int64_t count);
   void PlaceParameters();
   void ListViews();
@@ -119,6 +121,7 @@ class Planner {
 
   // plan_stages.cc
   void PlaceBatchNorms();
+  static void EndStage(int pass, size_t op_count, int sums, std::vector<Stage>* stages);
   std::vector<int> ForwardStages() const;
   std::vector<int> BackwardStages(const Pass& pass) const;
   void ForwardBatchSums(int n);

@@ -2,9 +2,9 @@
 //
 // Compile derives the backward pass, fuses sibling Dense nodes, plans one arena for all activations
 // of a tile (plan.h) and creates every oneDNN primitive. A slice is cut into tiles of kTileRows
-// rows and of the smaller heights below; rows that are missing in the last one are zeros without a
-// loss. So a slice's gradients are a function of its rows alone, and a row's predictions of that
-// row alone.
+// rows and of lower ones (kHeights, compiled_program.h); rows that are missing in the last one are
+// zeros without a loss. So a slice's gradients are a function of its rows alone (of a network with
+// BatchNorm: and of its lane's sums), and what is predicted for a row is one of that row alone.
 //
 // Program: Thread-safe (const). Runner: **Confined to one thread at a time**; it makes libgomp use
 // one thread in the threads that compile and run, and flushes denormals while it runs.
@@ -52,8 +52,9 @@ bool IsSeededBy(const Graph::HeadSpec& head, const PassSpec& pass);
 
 // A part of a run between two points at which sums over the lane's rows are needed.
 struct Stage {
-  int pass = -1;  // -1: forward.
-  int sums = 0;   // Doubles that each slice leaves to be added up; 0 at the end of a pass.
+  int pass = -1;           // -1: forward.
+  int sums = 0;            // Doubles that each slice leaves to be added up; 0 at the end of a pass.
+  int begin = 0, end = 0;  // Of its operations in the plan's list of that pass, for the runner.
 };
 
 // What one pass of a run is given.
@@ -96,9 +97,9 @@ class Runner {
   virtual ~Runner() = default;
   // All of it. While training, a program with BatchNorm takes the slice for its whole lane.
   virtual void Run(const RunArgs& args) = 0;
-  // One stage of it, of Program::stages: all in order, or none of a pass, with the same args. lane
-  // [sums of the stage before]: added up over the lane (read but where a pass begins); own [sums of
-  // this stage], overwritten. Runners of one lane meet between stages.
+  // One stage of it, of Program::stages: all in order, or none of a pass, with the same args, and
+  // no Run between them. lane [sums of the stage before]: added up over the lane (read but where a
+  // pass begins); own [sums of this stage], overwritten. Runners of one lane meet between stages.
   // REQUIRES: args.context.training
   virtual void RunStage(int stage, const RunArgs& args, const double* lane, double* own) = 0;
 };

@@ -35,8 +35,8 @@ CompiledRunner::CompiledRunner(const CompiledProgram& program)
     : program_(program),
       plan_(program.plan()),
       input_width_(program.input_width()),
-      arena_(plan_.arena_floats_per_row * Program::kTileRows),
       scratch_((program.scratch_bytes() + sizeof(float) - 1) / sizeof(float)) {
+  GrowArena(Program::kTileRows);
   bases_.resize(plan_.buffers.size());
   for (size_t h = 0; h < std::size(kHeights); ++h) {
     calls_[h].forward = NewCalls(program.forward(h).first);
@@ -47,7 +47,9 @@ CompiledRunner::CompiledRunner(const CompiledProgram& program)
   }
   for (const Graph::HeadSpec& head : program.heads()) loss_count_ += head.has_loss;
   for (const BatchNormLayer& layer : plan_.batch_norms) {
-    normalizers_.resize(normalizers_.size() + layer.width);
+    means_.resize(layer.column + layer.width);
+    scales_.resize(means_.size());
+    gradient_means_.resize(std::max<size_t>(gradient_means_.size(), 2 * layer.width));
   }
   size_t sums = 0, most_sums = 0;
   for (const Stage& stage : program.stages()) {
@@ -111,6 +113,14 @@ void CompiledRunner::FindDrawKeys(const StepContext& context) {
   }
 }
 
+// What it held is lost.
+void CompiledRunner::GrowArena(int rows) {
+  if (rows <= arena_rows_) return;
+  arena_.reset();
+  arena_ = std::make_unique<AlignedFloats>(plan_.arena_floats_per_row * rows);
+  arena_rows_ = rows;
+}
+
 void CompiledRunner::Begin(const RunArgs& args) {
   CheckArgs(args);
   if (args.losses != nullptr) std::fill(args.losses, args.losses + loss_count_, 0.0);
@@ -124,7 +134,7 @@ void CompiledRunner::ForTiles(const RunArgs& args, Visit visit) const {
   for (int begin = 0; begin < args.rows;) {
     const int left = args.rows - begin, height = HeightFor(left);
     const int valid = std::min(left, height);
-    visit(Tile{&args, begin, valid, height, begin == 0, arena_.get()});
+    visit(Tile{&args, begin, valid, height, begin == 0, arena_->get()});
     begin += valid;
   }
 }
@@ -137,7 +147,7 @@ void CompiledRunner::Run(const RunArgs& args) {
   lane_sums_ = nullptr;
   std::fill(slice_sums_.begin(), slice_sums_.end(), 0.0);
   for (const BatchNormLayer& layer : plan_.batch_norms) {
-    FindRunningNormalizers(layer, args.parameters, normalizers_.data() + layer.column);
+    FindRunningNormalizer(layer, args.parameters, NormalizerOf(layer));
   }
   ForTiles(args, [this](const Tile& tile) { RunTile(tile); });
 }
@@ -161,10 +171,7 @@ void CompiledRunner::RunStage(int stage, const RunArgs& args, const double* lane
     Begin(args);
     int rows = 0;
     ForTiles(args, [&](const Tile& tile) { rows += tile.rows; });
-    if (rows > stage_arena_rows_) {
-      stage_arena_ = std::make_unique<AlignedFloats>(plan_.arena_floats_per_row * rows);
-      stage_arena_rows_ = rows;
-    }
+    GrowArena(rows);
   }
   std::fill(own, own + of.sums, 0.0);
   if (of.sums > 0) own[0] = args.rows;
@@ -173,7 +180,7 @@ void CompiledRunner::RunStage(int stage, const RunArgs& args, const double* lane
   own_sums_ = own;
   FindNormalizers(stage, lane);
   SetPass(of.pass, args);
-  float* arena = stage_arena_->get();
+  float* arena = arena_->get();
   ForTiles(args, [&](Tile tile) {
     tile.arena = arena;
     PlaceTile(tile);
@@ -183,27 +190,22 @@ void CompiledRunner::RunStage(int stage, const RunArgs& args, const double* lane
   });
 }
 
+Normalizer CompiledRunner::NormalizerOf(const BatchNormLayer& layer) {
+  return {means_.data() + layer.column, scales_.data() + layer.column};
+}
+
 // Of the layers whose sums the forward stage before left.
 void CompiledRunner::FindNormalizers(int stage, const double* lane) {
   if (program_.stages()[stage].pass >= 0) return;
   for (const BatchNormLayer& layer : plan_.batch_norms) {
     if (layer.stage != stage - 1 || layer.stage < 0) continue;
-    pagoda::FindNormalizers(layer, lane, normalizers_.data() + layer.column);
+    FindNormalizer(layer, lane, NormalizerOf(layer));
   }
 }
 
 void CompiledRunner::SetPass(int pass, const RunArgs& args) {
   pass_ = pass;
   pass_args_ = pass < 0 ? nullptr : &args.passes[pass];
-}
-
-CompiledRunner::OpRange CompiledRunner::OpsOf(int stage) const {
-  const int pass = program_.stages()[stage].pass;
-  const auto& ends = pass < 0 ? plan_.forward_stages : plan_.passes[pass].stages;
-  int first = stage;
-  while (first > 0 && program_.stages()[first - 1].pass == pass) --first;
-  const int begin = stage == first ? 0 : ends[stage - first - 1].end;
-  return {pass < 0 ? &plan_.forward : &plan_.passes[pass].ops, begin, ends[stage - first].end};
 }
 
 const CompiledRunner::CallsOfHeight& CompiledRunner::CallsOf(const Tile& tile) const {
@@ -213,9 +215,9 @@ const CompiledRunner::CallsOfHeight& CompiledRunner::CallsOf(const Tile& tile) c
 
 void CompiledRunner::RunStageOfTile(int stage, const Tile& tile) {
   const CallsOfHeight& calls = CallsOf(tile);
-  const OpRange ops = OpsOf(stage);
-  if (pass_ < 0) return RunOps(ops, calls.forward, tile);
-  RunOps(ops, (tile.is_first ? calls.first : calls.later)[pass_], tile);
+  const Stage& of = program_.stages()[stage];
+  if (of.pass < 0) return RunOps(plan_.forward, of, calls.forward, tile);
+  RunOps(plan_.passes[of.pass].ops, of, (tile.is_first ? calls.first : calls.later)[of.pass], tile);
 }
 
 void CompiledRunner::RunTile(const Tile& tile) {
@@ -261,9 +263,10 @@ void CompiledRunner::PlaceTile(const Tile& tile) {
             bases_[kInputBuffer] + int64_t{tile.rows} * input_width_, 0.0f);
 }
 
-void CompiledRunner::RunOps(const OpRange& range, const Calls& calls, const Tile& tile) {
-  for (int i = range.begin; i < range.end; ++i) {
-    const Op& op = (*range.ops)[i];
+void CompiledRunner::RunOps(const std::vector<Op>& ops, const Stage& stage, const Calls& calls,
+                            const Tile& tile) {
+  for (int i = stage.begin; i < stage.end; ++i) {
+    const Op& op = ops[i];
     if (const auto* product = std::get_if<ProductOp>(&op)) {
       Execute(*product, tile, calls[i].get());
       continue;

@@ -72,15 +72,11 @@ class CompiledRunner : public Runner {
     bool is_first;
     float* arena;
   };
-  // Operations [begin, end) of a list.
-  struct OpRange {
-    const std::vector<Op>* ops;
-    int begin, end;
-  };
 
   void CheckArgs(const RunArgs& args) const;
   void FindDrawKeys(const StepContext& context);
   void ClearGradients(const RunArgs& args) const;
+  void GrowArena(int rows);
   void Begin(const RunArgs& args);
   void RunLane(const RunArgs& args);
   template <typename Visit>
@@ -88,13 +84,13 @@ class CompiledRunner : public Runner {
   const CallsOfHeight& CallsOf(const Tile& tile) const;
   void RunTile(const Tile& tile);
   void RunStageOfTile(int stage, const Tile& tile);
-  OpRange OpsOf(int stage) const;
   bool EndsPass(int stage) const { return program_.stages()[stage].sums == 0; }
+  Normalizer NormalizerOf(const BatchNormLayer& layer);
   void FindNormalizers(int stage, const double* lane);
   void SetPass(int pass, const RunArgs& args);
   void ReturnInputGradient(const Tile& tile) const;
   void PlaceTile(const Tile& tile);
-  void RunOps(const OpRange& range, const Calls& calls, const Tile& tile);
+  void RunOps(const std::vector<Op>& ops, const Stage& stage, const Calls& calls, const Tile& tile);
 
   void Execute(const ProductOp& op, const Tile& tile, MatMulCall* call);
   void Execute(const ActivationOp& op, const Tile& tile);
@@ -128,17 +124,18 @@ class CompiledRunner : public Runner {
   const Plan& plan_;
   const int input_width_;
   int loss_count_ = 0;
-  AlignedFloats arena_, scratch_;
-  // In stages, all tiles of a slice live at once, one behind the other.
-  std::unique_ptr<AlignedFloats> stage_arena_;
-  int stage_arena_rows_ = 0;
+  // One tile's; in stages those of all tiles of a slice, which live at once, one behind the other.
+  std::unique_ptr<AlignedFloats> arena_;
+  int arena_rows_ = 0;
+  AlignedFloats scratch_;
   CallsOfHeight calls_[std::size(kHeights)];
   HeadBuffers head_buffers_;
   std::vector<float> attention_scratch_;  // [3 places], of the longest sequence.
 
   std::vector<uint64_t> draw_keys_;  // [Plan::draws], for draw_seed_.
   uint64_t draw_seed_ = 0;
-  std::vector<Normalizer> normalizers_;  // [columns of all BatchNorms]
+  std::vector<float> means_, scales_;  // [columns of all BatchNorms]
+  std::vector<float> gradient_means_;  // [2, columns of the widest BatchNorm]
 
   // Of what is running.
   std::vector<float*> bases_;  // [buffer], of the tile

@@ -191,7 +191,7 @@ void CompiledRunner::Execute(const BatchSumsOp& op, const Tile& tile) {
 
 void CompiledRunner::Execute(const BatchNormOp& op, const Tile& tile) {
   const BatchNormLayer& layer = plan_.batch_norms[op.layer];
-  NormalizeColumns(tile.rows, layer.width, At(op.x), normalizers_.data() + layer.column,
+  NormalizeColumns(tile.rows, layer.width, At(op.x), NormalizerOf(layer),
                    tile.args->parameters + layer.gain, tile.args->parameters + layer.b, At(op.y));
 }
 
@@ -200,8 +200,7 @@ void CompiledRunner::Execute(const BatchGradientSumsOp& op, const Tile& tile) {
   const BatchNormLayer& layer = plan_.batch_norms[op.layer];
   double* const db = own_sums_ + op.sums;
   double* const dgain = db + layer.width;
-  AddGradientMoments(tile.valid, layer.width, At(op.x), normalizers_.data() + layer.column,
-                     At(op.dy), db);
+  AddGradientMoments(tile.valid, layer.width, At(op.x), NormalizerOf(layer), At(op.dy), db);
   const auto store = [&](bool is_wanted, const double* sums, int64_t offset) {
     if (is_wanted) std::copy_n(sums, layer.width, pass_args_->gradients + offset);
   };
@@ -211,13 +210,18 @@ void CompiledRunner::Execute(const BatchGradientSumsOp& op, const Tile& tile) {
 
 void CompiledRunner::Execute(const BatchNormGradientOp& op, const Tile& tile) {
   const BatchNormLayer& layer = plan_.batch_norms[op.layer];
+  const int sums = 2 * layer.width;  // Of dy, and of dy xhat.
+  std::fill_n(gradient_means_.begin(), sums, 0.0f);
+  for (int i = 0; lane_sums_ != nullptr && i < sums; ++i) {
+    gradient_means_[i] = static_cast<float>(lane_sums_[op.sums + i] / lane_sums_[0]);
+  }
   NormalizeColumnsGradient({.rows = tile.valid,
                             .padded_rows = tile.rows,
                             .width = layer.width,
-                            .normalizers = normalizers_.data() + layer.column,
+                            .normalizer = NormalizerOf(layer),
                             .gain = tile.args->parameters + layer.gain,
-                            .lane_rows = lane_sums_ == nullptr ? 0 : lane_sums_[0],
-                            .lane_sums = lane_sums_ == nullptr ? nullptr : lane_sums_ + op.sums},
+                            .mean_dy = gradient_means_.data(),
+                            .mean_product = gradient_means_.data() + layer.width},
                            At(op.x), At(op.dy), At(op.dx), op.accumulate);
 }
 

@@ -16,7 +16,7 @@ namespace {
 constexpr int kWidth = 9;
 
 // Two layers deep, experts of two blocks, and a task with one layer more than the other: BatchNorms
-// of three depths forward and backward. `others` adds a task.
+// of five depths, forward and backward. `others` adds a task.
 Graph BatchNormGraph(bool others = true) {
   Graph g(kWidth);
   LayerStyle style(TANH);
@@ -300,7 +300,8 @@ TEST(BatchNorm, PassesAreApart) {
   }
 }
 
-// Layers side by side share a border: forward four depths here, not one border a layer.
+// Layers side by side share a border: five depths here (bottom's two, the experts, b's two; a's one
+// beside b's first), so five borders for seven layers.
 TEST(BatchNorm, LayersSideBySideShareAStage) {
   const auto program = MustCompile(BatchNormGraph());
   std::vector<int> passes;

@@ -173,14 +173,16 @@ inline const std::vector<GraphCase>& GraphCases() {
          g.Head("a", HeadKind::kProbability, g.Dense("out", e.value, 1));
          return g;
        }},
-      {"batch_norm",  // Not training: by running statistics. batch_norm_test.cc trains.
+      {"batch_norm",  // Not training: by running statistics. batch_norm_test.cc trains. The head's
+                      // layer reads what the first BatchNorm reads: its gradient is added to.
        [](int width) {
          Graph g(width);
          LayerStyle style(TANH);
          style.normalization = ModelConfig::BATCH;
          const Value x = g.Mlp("m", g.BatchNorm(g.Input(), {"input"}, {}), {6, 5}, style);
          const ExpertGroup e = g.Experts("e", x, 2, {4}, style);
-         g.Head("a", HeadKind::kProbability, g.Dense("out", e.value, 1));
+         const Value both = g.Concat({e.value, g.Input()});
+         g.Head("a", HeadKind::kProbability, g.Dense("out", both, 1));
          return g;
        }},
       {"attention",  // Masks of every kind, by signs. One value read three times; one head.
