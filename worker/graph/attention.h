@@ -45,20 +45,24 @@ class AttentionRow {
       : shape_(shape),
         in_(in),
         d_h_(shape.width / shape.heads),
+        root_(std::sqrt(T(d_h_))),
+        inverse_root_(1 / root_),
         p_(scratch),
         w_(scratch + shape.places),
         dw_(scratch + 2 * shape.places) {
-    for (int j = 0; j < shape.places; ++j) filled_ += in.mask[j] > 0;
+    int filled = 0;
+    for (int j = 0; j < shape.places; ++j) filled += in.mask[j] > 0;
+    n_ = T(filled);
   }
 
   // y [d]
   void Forward(T* y) {
     std::fill_n(y, shape_.width, T{0});
-    for (int c = 0; c < shape_.width && filled_ > 0; c += d_h_) {
+    for (int c = 0; c < shape_.width && n_ > 0; c += d_h_) {
       std::fill_n(w_, shape_.places, T{0});
       ForFilled([&](int i) {
         FindShares(i, c);
-        ForFilled([&](int j) { w_[j] += p_[j] / filled_; });
+        ForFilled([&](int j) { w_[j] += p_[j] / n_; });
       });
       ForFilled([&](int j) { AddTo(y + c, w_[j], At(in_.v, j, c)); });
     }
@@ -66,7 +70,7 @@ class AttentionRow {
 
   // dy [d]; dq, dk, dv [P, d].
   void Backward(const T* dy, T* dq, T* dk, T* dv) {
-    for (int c = 0; c < shape_.width && filled_ > 0; c += d_h_) {
+    for (int c = 0; c < shape_.width && n_ > 0; c += d_h_) {
       std::fill_n(w_, shape_.places, T{0});
       ForFilled([&](int j) { dw_[j] = Dot(dy + c, At(in_.v, j, c)); });
       ForFilled([&](int i) { BackwardOfPlace(i, c, dq, dk); });
@@ -96,10 +100,9 @@ class AttentionRow {
 
   // p_ [P] <- the shares of place i, of the head in columns c, ...
   void FindShares(int i, int c) {
-    const T scale = 1 / std::sqrt(T(d_h_));
     T most = -std::numeric_limits<T>::infinity(), sum = 0;
     ForFilled([&](int j) {
-      p_[j] = scale * Dot(At(in_.q, i, c), At(in_.k, j, c));
+      p_[j] = inverse_root_ * Dot(At(in_.q, i, c), At(in_.k, j, c));
       most = std::max(most, p_[j]);
     });
     ForFilled([&](int j) { sum += p_[j] = std::exp(p_[j] - most); });
@@ -112,8 +115,8 @@ class AttentionRow {
     T mean = 0;
     ForFilled([&](int j) { mean += p_[j] * dw_[j]; });
     ForFilled([&](int j) {
-      const T share = p_[j] / filled_;
-      const T ds = share * (dw_[j] - mean) / std::sqrt(T(d_h_));
+      const T share = p_[j] / n_;
+      const T ds = share * (dw_[j] - mean) / root_;
       w_[j] += share;
       if (dq != nullptr) AddTo(dq + i * shape_.width + c, ds, At(in_.k, j, c));
       if (dk != nullptr) AddTo(dk + j * shape_.width + c, ds, At(in_.q, i, c));
@@ -123,8 +126,9 @@ class AttentionRow {
   const AttentionShape shape_;
   const AttentionInputs<T> in_;
   const int d_h_;
+  const T root_, inverse_root_;        // sqrt(d_h), 1 / sqrt(d_h)
   T *const p_, *const w_, *const dw_;  // [P]
-  int filled_ = 0;                     // n
+  T n_ = 0;
 };
 
 }  // namespace pagoda

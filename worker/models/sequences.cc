@@ -9,6 +9,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "common/checks.h"
 #include "common/config.h"
 #include "common/errors.h"
 
@@ -17,8 +18,12 @@ namespace {
 
 constexpr int kHiddenWidth = 36;  // Of the authors' program.
 
+std::string Where(const SequenceConfig& sequence) {
+  return absl::StrCat("model.sequence[", sequence.feature(), "]");
+}
+
 absl::Status Refuse(const SequenceConfig& sequence, absl::string_view what) {
-  return UsageError(absl::StrCat("model.sequence \"", sequence.feature(), "\": ", what));
+  return UsageError(absl::StrCat(Where(sequence), ": ", what));
 }
 
 // A feature of one set, as columns of the network's input.
@@ -34,7 +39,7 @@ class Sequence {
         places_(feature.mask.count),
         dim_(feature.columns.count / feature.mask.count),
         e_(graph->Columns(graph->Input(), {feature.columns})),
-        mask_(graph->StopGradient(graph->Columns(graph->Input(), {feature.mask}))) {}
+        mask_(graph->Columns(graph->Input(), {feature.mask})) {}
 
   int dim() const { return dim_; }
 
@@ -57,7 +62,7 @@ class Sequence {
       a = graph_.TiedDense(absl::StrCat(name_, "/layer", layer), a, places_, width, activation_);
     }
     a = graph_.TiedDense(name_ + "/out", a, places_, 1);
-    return graph_.WeightedSum(graph_.Multiply(a, mask_), e_);
+    return graph_.WeightedSum(graph_.Multiply(a, graph_.StopGradient(mask_)), e_);
   }
 
  private:
@@ -81,16 +86,14 @@ class Sequence {
 };
 
 absl::Status CheckFields(const SequenceConfig& sequence) {
-  if (sequence.pooling() == SequenceConfig::TARGET) {
-    if (sequence.has_heads()) return Refuse(sequence, "heads is of SELF_ATTENTION");
-    if (!sequence.has_target()) return Refuse(sequence, "TARGET wants a target, a feature's name");
-  } else if (sequence.has_target() || sequence.hidden_size() > 0) {
-    return Refuse(sequence, "target and hidden are of TARGET");
+  RETURN_IF_ERROR(CheckFieldUse(
+      sequence, Where(sequence), "pooling", SequenceConfig::Pooling_Name(sequence.pooling()),
+      {{"heads", {"SELF_ATTENTION"}}, {"target", {"TARGET"}}, {"hidden", {"TARGET"}}}));
+  if (sequence.pooling() == SequenceConfig::TARGET && sequence.target().empty()) {
+    return Refuse(sequence, "TARGET wants a target, a feature's name");
   }
   for (const int width : sequence.hidden()) {
-    if (width < 1 || width > 1 << 16) {
-      return Refuse(sequence, absl::StrCat("hidden: ", width, " is not a width"));
-    }
+    RETURN_IF_ERROR(InRange(Where(sequence) + ".hidden", width, 1, kMaxWidth));
   }
   return absl::OkStatus();
 }

@@ -93,7 +93,9 @@ TEST(Sequences, PaddingHasNoEffect) {
       for (int c = 0; c < width; ++c) {
         EXPECT_EQ(zeros.dx[r * width + c], others.dx[r * width + c]) << r << " " << c;
         const bool is_padding = c >= 4 && c < 16 && (c - 4) / kDim >= r % 4;
-        if (is_padding || (c >= 16 && c < 19)) EXPECT_EQ(others.dx[r * width + c], 0);
+        if (is_padding || (c >= 16 && c < 19)) {
+          EXPECT_EQ(others.dx[r * width + c], 0);
+        }
       }
     }
   }
@@ -121,8 +123,48 @@ TEST(Sequences, AnEmptyOneIsZero) {
   }
 }
 
-// Other features stay in their order; a wide part still weighs each value.
-TEST(Sequences, OthersAndTheWidePartStay) {
+// Column by column, other features are what they were: of every set, dense ones, a wide part's
+// sequence with its mask.
+TEST(Sequences, OtherFeaturesStay) {
+  const ModelInput input = HistoryInput(/*has_wide=*/true);
+  Graph graph(input.width);
+  const Config config = WithSequence("", "wide {}");
+  const auto pooled = PoolSequences(config.model(), input, &graph);
+  ASSERT_TRUE(pooled.ok()) << pooled.status();
+  ASSERT_EQ(pooled->columns.features.size(), input.features.size());
+  std::vector<int> from;  // [head]: the column of the network's input that it must show.
+  const auto watch = [&](ColumnRange old, ColumnRange now) {
+    ASSERT_EQ(old.count, now.count);
+    for (int c = 0; c < old.count; ++c) {
+      from.push_back(old.begin + c);
+      graph.Output(std::to_string(from.back()), HeadKind::kNumber,
+                   graph.Columns(pooled->value, {{now.begin + c, 1}}));
+    }
+  };
+  for (size_t i = 0; i < input.features.size(); ++i) {
+    const FeatureColumns& old = input.features[i];
+    const FeatureColumns& now = pooled->columns.features[i];
+    EXPECT_EQ(now.set, old.set);
+    EXPECT_EQ(now.feature, old.feature);
+    EXPECT_EQ(now.is_dense, old.is_dense);
+    if (old.set.empty() && old.feature == "clicks") continue;
+    watch(old.columns, now.columns);
+    watch(old.mask, now.mask);
+  }
+  EXPECT_EQ(from.size(), size_t{31 - 12 - 3});
+  const auto program = MustCompile(graph);
+  const Sample sample = HistorySample(graph, 5, 2);
+  const Outcome outcome = RunFast(*program, sample, StartingPoint(*program));
+  for (size_t head = 0; head < from.size(); ++head) {
+    for (int r = 0; r < 5; ++r) {
+      EXPECT_EQ(outcome.predictions[head * 5 + r], sample.x[r * 31 + from[head]]) << from[head];
+    }
+  }
+}
+
+// The deep part reads the others beside the pooled sequence; a wide part still weighs each value,
+// whatever is filled, by one weight each: logit = deep + sum of wide columns.
+TEST(Sequences, DeepAndWidePartsReadTheirColumns) {
   const Graph graph = MustBuild(WithSequence("", "wide {}"), HistoryInput(/*has_wide=*/true));
   int bottom = 0;
   const ReferenceNetwork<float> network(graph);
@@ -130,17 +172,29 @@ TEST(Sequences, OthersAndTheWidePartStay) {
     if (view.name == "bottom/layer0/w") bottom = view.rows;
   }
   EXPECT_EQ(bottom, kDim + kDim + 3 + 1);
+  const auto program = MustCompile(graph);
+  const Outcome outcome = RunFast(*program, HistorySample(graph, 4, 0), StartingPoint(*program));
+  const double* const dx = outcome.dx.data() + 3 * 31;  // Of a row whose places are filled.
+  EXPECT_NE(dx[23], 0);
+  for (const int wide : {24, 25, 26, 30}) EXPECT_EQ(dx[wide], dx[23]) << wide;
+  for (const int mask : {16, 17, 18, 27, 28, 29}) EXPECT_EQ(dx[mask], 0) << mask;
+  for (const int deep : {0, 1, 2, 3, 4, 8, 12, 19, 20, 21, 22}) {
+    EXPECT_NE(dx[deep], 0) << deep;
+    EXPECT_NE(dx[deep], dx[23]) << deep;
+  }
 }
 
 TEST(Sequences, RefusesWhatDoesNotFit) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"heads: 3", "do not divide"},
       {"heads: 0", "do not divide"},
-      {"target: 'item'", "of TARGET"},
-      {"hidden: 4", "of TARGET"},
+      {"target: 'item'", "is for pooling: TARGET"},
+      {"hidden: 4", "is for pooling: TARGET"},
       {"pooling: TARGET", "wants a target"},
-      {"pooling: TARGET target: 'item' heads: 2", "SELF_ATTENTION"},
-      {"pooling: TARGET target: 'item' hidden: 0", "not a width"},
+      {"pooling: TARGET target: ''", "wants a target"},
+      {"pooling: TARGET target: 'item' heads: 2", "is for pooling: SELF_ATTENTION"},
+      {"pooling: TARGET target: 'item' hidden: [3, 0]", "[clicks].hidden = 0"},
+      {"pooling: TARGET target: 'item' hidden: 65537", "between 1 and 65536"},
       {"pooling: TARGET target: 'other'", "of dim 4"},
       {"pooling: TARGET target: 'hour'", "of dim 4"},
       {"pooling: TARGET target: 'clicks'", "of dim 4"},
