@@ -140,7 +140,7 @@ def study_cells(dataset):
                     train_text=train_text, more_text=OPTIMIZER_OF_YSL)
 
     cells = []
-    for target, transform in (("raw", ""), ("log1p", "label_transform: LOG1P ")):
+    for target, transform in (("raw", "label_transform: RAW "), ("log1p", "label_transform: LOG1P ")):
         for rows, space in (("all", ""), ("clicked", 'sample_space: "click" ' if dataset == "planted_watch"
                                           else 'sample_space: "stock_dividends > 0" ')):
             task = f'task {{ name: "ysl" {transform}{space}}}'
