@@ -49,6 +49,8 @@ const std::vector<FieldUse>& FeatureFields() {
       {"max_length", {"SEQUENCE"}},
       {"field", {"ID", "ID_LIST", "BUCKET"}},
       {"cross", {"ID"}},
+      {"import", {"ID", "ID_LIST", "SEQUENCE"}},
+      {"frozen", {"ID", "ID_LIST", "BUCKET", "SEQUENCE"}},
   };
   return *uses;
 }
@@ -71,9 +73,9 @@ absl::Status ValidateList(const std::string& where, const FeatureConfig& feature
 // Members are features of one id each.
 absl::Status ValidateCross(const std::string& where, const FeatureConfig& feature,
                            const DatasetConfig& dataset) {
-  if (feature.has_column() || feature.has_vocabulary()) {
+  if (feature.has_column() || feature.has_vocabulary() || feature.has_import()) {
     return UsageError(absl::StrCat(where, ".cross: its ids are made from other features': it has ",
-                                   "neither column nor vocabulary"));
+                                   "neither column nor vocabulary, and imports none"));
   }
   if (feature.cross().feature_size() < 2) {
     return UsageError(absl::StrCat(where, ".cross: of two features at least"));

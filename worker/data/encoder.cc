@@ -101,33 +101,40 @@ bool IsInDomain(TaskConfig::Loss loss, int classes, double label) {
 // Of a row that has none: it weighs nothing, and no loss makes anything odd of it.
 float AnyLabel(TaskConfig::Loss loss) { return loss == TaskConfig::LOG_NORMAL ? 1 : 0; }
 
+bool OutsideVocabulary(uint64_t vocabulary, std::string* reason) {
+  *reason = absl::StrCat("is not an integer in [0, ", vocabulary, ") (its vocabulary)");
+  return false;
+}
+
 }  // namespace
 
-bool StoredIdOf(absl::string_view value, uint32_t slot, uint64_t vocabulary, uint64_t* id,
+bool StoredIdOf(uint64_t number, uint32_t slot, uint64_t vocabulary, uint64_t* id,
                 std::string* reason) {
-  const uint64_t missing = MissingId(slot);
-  uint64_t number;
-  const char* const end = value.data() + value.size();
-  const auto [rest, error] = std::from_chars(value.data(), end, number);
-  const bool is_integer = error == std::errc() && rest == end;
-  if (vocabulary > 0 && (!is_integer || number >= vocabulary)) {
-    *reason = absl::StrCat("is not an integer in [0, ", vocabulary, ") (its vocabulary)");
-    return false;
-  }
-  if (!is_integer && value.find(kListSeparator) != absl::string_view::npos) {
-    *reason = "is several values; kind: ID takes one";
-    return false;
-  }
-  if (!is_integer) {
-    number = HashBytes(value) & missing;
-    if (number == missing) --number;
-  } else if (number >= missing) {
+  if (vocabulary > 0 && number >= vocabulary) return OutsideVocabulary(vocabulary, reason);
+  if (number >= MissingId(slot)) {
     *reason = slot == 0 ? "is the id kept for missing values"
                         : "does not fit the 48 bits of a shared table's ids; give the "
                           "feature a `table` of its own";
     return false;
   }
   *id = SaltId(slot, number);
+  return true;
+}
+
+bool StoredIdOf(absl::string_view value, uint32_t slot, uint64_t vocabulary, uint64_t* id,
+                std::string* reason) {
+  uint64_t number;
+  const char* const end = value.data() + value.size();
+  const auto [rest, error] = std::from_chars(value.data(), end, number);
+  if (error == std::errc() && rest == end) return StoredIdOf(number, slot, vocabulary, id, reason);
+  if (vocabulary > 0) return OutsideVocabulary(vocabulary, reason);
+  if (value.find(kListSeparator) != absl::string_view::npos) {
+    *reason = "is several values; kind: ID takes one";
+    return false;
+  }
+  const uint64_t missing = MissingId(slot);
+  number = HashBytes(value) & missing;
+  *id = SaltId(slot, number == missing ? number - 1 : number);
   return true;
 }
 

@@ -27,9 +27,11 @@ inline uint64_t MissingId(uint32_t slot) {
   return slot == 0 ? std::numeric_limits<uint64_t>::max() : kSaltedIdMask;
 }
 
-// The stored id (salted) of one value that is not missing; vocabulary 0: not bounded. False with
-// *reason, to be read behind the value, when it cannot be one.
+// The stored id (salted) of one value that is not missing, a text or a number; vocabulary 0: not
+// bounded. False with *reason, to be read behind the value, when it cannot be one.
 bool StoredIdOf(absl::string_view value, uint32_t slot, uint64_t vocabulary, uint64_t* id,
+                std::string* reason);
+bool StoredIdOf(uint64_t number, uint32_t slot, uint64_t vocabulary, uint64_t* id,
                 std::string* reason);
 
 // A task's label, sample space and sample weight, and the features' columns, bound to the fields of

@@ -29,11 +29,13 @@ namespace {
 constexpr size_t kShownBytes = 40;
 // word2vec cuts words at 100 bytes; a longer one is damage, such as a wrong dim.
 constexpr size_t kMaxValueBytes = 4096;
+// "</s>", with which word2vec ends sentences: no value of a feature.
+constexpr absl::string_view kSentenceEnd = "</s>";
 
 // Takes one file's vectors into the rows of a table.
 class Collector {
  public:
-  Collector(const FeatureConfig& feature, const EmbeddingFeature& embedding, ImportedRows* rows)
+  Collector(const FeatureConfig& feature, const EmbeddingFeature& embedding, InitRows* rows)
       : feature_(feature), embedding_(embedding), rows_(*rows) {}
 
   int dim() const { return embedding_.dim; }
@@ -48,23 +50,22 @@ class Collector {
   // `where` ends in ": ".
   absl::Status Add(const std::string& where, absl::string_view value,
                    absl::Span<const float> vector) {
-    CHECK_EQ(static_cast<int>(vector.size()), dim());
     uint64_t id;
     std::string reason = "is missing";
-    if (value.empty() || !StoredIdOf(value, embedding_.slot,
-                                     static_cast<uint64_t>(feature_.vocabulary()), &id, &reason)) {
+    if (value.empty() || !StoredIdOf(value, embedding_.slot, vocabulary(), &id, &reason)) {
       return DataError(absl::StrCat(where, Shown(value), " ", reason));
     }
-    if (!seen_.insert(id).second) {
-      return DataError(absl::StrCat(where, Shown(value), " is there twice"));
+    return AddRow(where, Shown(value), id, vector);
+  }
+  // Of a value that is a number.
+  absl::Status Add(const std::string& where, uint64_t number, absl::Span<const float> vector) {
+    const std::string shown = absl::StrCat("\"", number, "\"");
+    uint64_t id;
+    std::string reason;
+    if (!StoredIdOf(number, embedding_.slot, vocabulary(), &id, &reason)) {
+      return DataError(absl::StrCat(where, shown, " ", reason));
     }
-    for (size_t i = 0; i < vector.size(); ++i) {
-      if (std::isfinite(vector[i])) continue;
-      return DataError(absl::StrCat(where, Shown(value), ": number ", i + 1, " is ", vector[i]));
-    }
-    rows_.ids.push_back(id);
-    rows_.rows.insert(rows_.rows.end(), vector.begin(), vector.end());
-    return absl::OkStatus();
+    return AddRow(where, shown, id, vector);
   }
 
   static std::string Shown(absl::string_view value) {
@@ -72,9 +73,24 @@ class Collector {
   }
 
  private:
+  uint64_t vocabulary() const { return static_cast<uint64_t>(feature_.vocabulary()); }
+
+  absl::Status AddRow(const std::string& where, const std::string& shown, uint64_t id,
+                      absl::Span<const float> vector) {
+    CHECK_EQ(static_cast<int>(vector.size()), dim());
+    if (!seen_.insert(id).second) return DataError(absl::StrCat(where, shown, " is there twice"));
+    for (size_t i = 0; i < vector.size(); ++i) {
+      if (std::isfinite(vector[i])) continue;
+      return DataError(absl::StrCat(where, shown, ": number ", i + 1, " is ", vector[i]));
+    }
+    rows_.ids.push_back(id);
+    rows_.rows.insert(rows_.rows.end(), vector.begin(), vector.end());
+    return absl::OkStatus();
+  }
+
   const FeatureConfig& feature_;
   const EmbeddingFeature& embedding_;
-  ImportedRows& rows_;
+  InitRows& rows_;
   absl::flat_hash_set<uint64_t> seen_;
 };
 
@@ -118,17 +134,18 @@ absl::Status ParseVector(const std::string& where, absl::Span<const absl::string
 }
 
 // VALUE and the numbers behind it.
-absl::Status AddLine(const std::string& where, std::vector<absl::string_view> fields,
+absl::Status AddLine(const std::string& where, absl::Span<const absl::string_view> fields,
                      std::vector<float>* vector, Collector* collector) {
   RETURN_IF_ERROR(collector->CheckDim(where, static_cast<int64_t>(fields.size()) - 1));
-  RETURN_IF_ERROR(ParseVector(where, absl::MakeSpan(fields).subspan(1), vector));
+  RETURN_IF_ERROR(ParseVector(where, fields.subspan(1), vector));
   return collector->Add(where, fields[0], *vector);
 }
 
 absl::Status ReadTsv(const std::string& path, Collector* collector) {
   std::vector<float> vector;
   return ForEachLine(path, [&](const std::string& where, absl::string_view line) {
-    return AddLine(where, absl::StrSplit(line, '\t'), &vector, collector);
+    const std::vector<absl::string_view> fields = absl::StrSplit(line, '\t');
+    return AddLine(where, fields, &vector, collector);
   });
 }
 
@@ -160,7 +177,9 @@ absl::Status ReadWord2Vec(const std::string& path, Collector* collector) {
       return collector->CheckDim(where, dim);
     }
     ++found;
-    return AddLine(where, absl::StrSplit(line, ' ', absl::SkipEmpty()), &vector, collector);
+    const std::vector<absl::string_view> fields = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    if (fields[0] != kSentenceEnd) return AddLine(where, fields, &vector, collector);
+    return collector->CheckDim(where, static_cast<int64_t>(fields.size()) - 1);
   }));
   if (count < 0) return DataError(absl::StrCat(path, ": is empty"));
   return CheckCount(path, found, count);
@@ -241,7 +260,7 @@ absl::Status ReadWord2VecBinary(const std::string& path, Collector* collector) {
     ASSIGN_OR_RETURN(const bool has_vector,
                      bytes.Take(vector.size() * sizeof(float), vector.data()));
     if (!has_value || !has_vector) return DataError(absl::StrCat(where, "the file ends in it"));
-    RETURN_IF_ERROR(collector->Add(where, text, vector));
+    if (text != kSentenceEnd) RETURN_IF_ERROR(collector->Add(where, text, vector));
   }
   RETURN_IF_ERROR(bytes.SkipNewLine());
   ASSIGN_OR_RETURN(const bool at_end, bytes.AtEnd());
@@ -282,11 +301,12 @@ absl::Status ReadTensors(const std::string& path, Collector* collector) {
       vector[c] = FloatOf(*rows, n * vector.size() + c);
     }
     const uint64_t id = ids->u64()[n];
-    const std::string value =
-        ids->dtype == "U64" ? absl::StrCat(id) : absl::StrCat(static_cast<int64_t>(id));
     const std::string where = absl::StrCat(path, ": vector ", n + 1, ": ");
-    if (value[0] == '-') return DataError(absl::StrCat(where, "its id ", value, " is negative"));
-    RETURN_IF_ERROR(collector->Add(where, value, vector));
+    const auto as_signed = static_cast<int64_t>(id);
+    if (ids->dtype == "I64" && as_signed < 0) {
+      return DataError(absl::StrCat(where, "its id ", as_signed, " is negative"));
+    }
+    RETURN_IF_ERROR(collector->Add(where, id, vector));
   }
   return absl::OkStatus();
 }
@@ -316,13 +336,6 @@ const EmbeddingFeature* EmbeddingOf(const FeatureConfig& feature, const DataSche
 
 absl::Status CheckImport(const FeatureConfig& feature) {
   const std::string field = absl::StrCat("feature[", feature.name(), "].import");
-  const bool has_values = feature.kind() == FeatureConfig::ID ||
-                          feature.kind() == FeatureConfig::ID_LIST ||
-                          feature.kind() == FeatureConfig::SEQUENCE;
-  if (!has_values || feature.has_cross()) {
-    return UsageError(absl::StrCat(field, ": only features whose ids are values of a column have ",
-                                   "vectors elsewhere: kind ID, ID_LIST or SEQUENCE, no cross"));
-  }
   if (feature.import().path().empty()) return UsageError(absl::StrCat(field, ".path: is empty"));
   if (FindImportFormat(feature.import().format()) != nullptr) return absl::OkStatus();
   std::vector<std::string> known;
@@ -339,9 +352,6 @@ absl::Status CheckImports(const Config& config, const DataSchema& data) {
   std::map<int, const FeatureConfig*> first;                  // By table.
   for (const FeatureConfig& feature : config.dataset().feature()) {
     const EmbeddingFeature* embedding = EmbeddingOf(feature, data);
-    if (feature.frozen() && feature.kind() == FeatureConfig::DENSE) {
-      return UsageError(absl::StrCat("feature[", feature.name(), "].frozen: it has no rows"));
-    }
     if (feature.has_import()) RETURN_IF_ERROR(CheckImport(feature));
     if (embedding == nullptr) continue;  // Nothing reads the feature.
     if (feature.has_import()) {
@@ -375,20 +385,19 @@ std::vector<int> FrozenTables(const Config& config, const DataSchema& data) {
   return {tables.begin(), tables.end()};
 }
 
-absl::StatusOr<std::vector<ImportedRows>> ReadImports(const Config& config,
-                                                      const DataSchema& data) {
-  std::map<int, ImportedRows> by_table;
+absl::StatusOr<std::vector<InitRows>> ReadImports(const Config& config, const DataSchema& data) {
+  std::map<int, InitRows> by_table;
   for (const FeatureConfig& feature : config.dataset().feature()) {
     const EmbeddingFeature* const embedding = EmbeddingOf(feature, data);
     if (!feature.has_import() || embedding == nullptr) continue;
-    ImportedRows& rows = by_table[embedding->table];
+    InitRows& rows = by_table[embedding->table];
     rows.table = embedding->table;
     Collector collector(feature, *embedding, &rows);
     const absl::Status read =
         FindImportFormat(feature.import().format())->read(feature.import().path(), &collector);
     RETURN_IF_ERROR(WithContext(read, absl::StrCat("feature[", feature.name(), "].import")));
   }
-  std::vector<ImportedRows> all;
+  std::vector<InitRows> all;
   for (auto& [table, rows] : by_table) all.push_back(std::move(rows));
   return all;
 }

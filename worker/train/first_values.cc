@@ -22,8 +22,8 @@ bool HasTable(const Schema& schema, const std::string& name) {
 // Features' imports added to *rows, by ascending table, but for those into tables of `taken`.
 absl::Status AddImports(const Job& job, const Schema& taken, std::vector<InitRows>* rows,
                         std::string* note) {
-  ASSIGN_OR_RETURN(std::vector<ImportedRows> imports, ReadImports(job.config, job.data));
-  for (ImportedRows& one : imports) {
+  ASSIGN_OR_RETURN(std::vector<InitRows> imports, ReadImports(job.config, job.data));
+  for (InitRows& one : imports) {
     const std::string& table = job.schema.table(one.table).name();
     const bool is_given = std::any_of(rows->begin(), rows->end(), [&](const InitRows& given) {
       return given.table == one.table;
@@ -38,7 +38,7 @@ absl::Status AddImports(const Job& job, const Schema& taken, std::vector<InitRow
       continue;
     }
     absl::StrAppend(note, one.ids.size(), " rows imported");
-    rows->push_back({one.table, std::move(one.ids), std::move(one.rows)});
+    rows->push_back(std::move(one));
   }
   std::sort(rows->begin(), rows->end(),
             [](const InitRows& a, const InitRows& b) { return a.table < b.table; });

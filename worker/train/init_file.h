@@ -13,7 +13,6 @@
 #ifndef PAGODA_WORKER_TRAIN_INIT_FILE_H_
 #define PAGODA_WORKER_TRAIN_INIT_FILE_H_
 
-#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -21,14 +20,9 @@
 #include "absl/status/statusor.h"
 #include "common/checkpoint/safetensors.h"
 #include "proto/wire.pb.h"
+#include "worker/data/init_rows.h"
 
 namespace pagoda {
-
-struct InitRows {
-  int table = 0;              // Index in Schema.table.
-  std::vector<uint64_t> ids;  // [n], any order, unique; stored (salted) ids
-  std::vector<float> rows;    // [n, dim]
-};
 
 struct InitFile {
   std::vector<Tensor> dense;

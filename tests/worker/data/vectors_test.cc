@@ -40,6 +40,7 @@ class VectorsTest : public ::testing::Test {
     return *config;
   }
   static absl::Status Check(const Config& config) {
+    RETURN_IF_ERROR(ValidateDataset(config.dataset()));
     ASSIGN_OR_RETURN(const DataSchema data, MakeDataSchema(config));
     return CheckImports(config, data);
   }
@@ -49,8 +50,8 @@ class VectorsTest : public ::testing::Test {
     return path;
   }
   // Of feature item with a table of its own.
-  absl::StatusOr<std::vector<ImportedRows>> Read(const std::string& format, const std::string& path,
-                                                 const std::string& more = "") {
+  absl::StatusOr<std::vector<InitRows>> Read(const std::string& format, const std::string& path,
+                                             const std::string& more = "") {
     const Config config = MakeConfig(absl::StrCat("feature { name: 'item' table: 'item' ", more,
                                                   " import { format: '", format, "' path: '", path,
                                                   "' } } feature { name: 'user' }"));
@@ -79,10 +80,10 @@ class VectorsTest : public ::testing::Test {
   int files_ = 0;
 };
 
-void ExpectThree(const absl::StatusOr<std::vector<ImportedRows>>& all) {
+void ExpectThree(const absl::StatusOr<std::vector<InitRows>>& all) {
   ASSERT_TRUE(all.ok()) << all.status();
   ASSERT_EQ(all->size(), 1u);
-  const ImportedRows& rows = (*all)[0];
+  const InitRows& rows = (*all)[0];
   std::map<uint64_t, std::vector<float>> by_id;
   ASSERT_EQ(rows.rows.size(), 2 * rows.ids.size());
   for (size_t i = 0; i < rows.ids.size(); ++i) {
@@ -101,6 +102,44 @@ TEST_F(VectorsTest, EveryFormatGivesTheSameRows) {
     ExpectThree(Read("word2vec_binary",
                      Write(absl::StrCat("3 2\n7 ", Bytes({0.5f, -1}), end, "caf\xc3\xa9 ",
                                         Bytes({1e-3f, 2}), end, "12 ", Bytes({0, 3.25f}), end))));
+  }
+}
+
+// word2vec writes "</s>" first, whether the text has it or not, fastText where its count puts it;
+// both write a blank behind each number.
+TEST_F(VectorsTest, TheEndOfASentenceIsNoValue) {
+  const std::string text = "</s> 0.004003 0.004419 \n", a = "7 0.5 -1 \n",
+                    b = "caf\xc3\xa9 1e-3 2 \n", c = "12 0 3.25 \n";
+  ExpectThree(Read("word2vec", Write("4 2\n" + text + a + b + c)));
+  ExpectThree(Read("word2vec", Write("4 2\n" + a + b + text + c)));
+  ExpectThree(Read(
+      "word2vec_binary",
+      Write(absl::StrCat("4 2\n</s> ", Bytes({9, 9}), "\n7 ", Bytes({0.5f, -1}), "\ncaf\xc3\xa9 ",
+                         Bytes({1e-3f, 2}), "\n12 ", Bytes({0, 3.25f}), "\n"))));
+  // It is no integer, either.
+  const auto bounded = Read("word2vec", Write("2 2\n" + text + a), "vocabulary: 10");
+  ASSERT_TRUE(bounded.ok()) << bounded.status();
+  EXPECT_THAT((*bounded)[0].ids, ElementsAre(7));
+  ExpectRefused("word2vec", "3 2\n" + text + a, ": 2 vectors, its header says 3");
+  ExpectRefused("word2vec", "1 2\n</s> 1\n", ":2: vectors of 1 numbers");
+  // In a TSV file any text is a value.
+  EXPECT_THAT((*Read("tsv", Write("</s>\t1\t2\n")))[0].ids, ElementsAre(HashBytes("</s>")));
+}
+
+TEST_F(VectorsTest, ListsAndSequencesTakeTheValuesOfOneElement) {
+  for (const char* kind : {"kind: ID_LIST", "kind: SEQUENCE max_length: 3"}) {
+    const auto read = Read("tsv", Write("7\t0.5\t-1\ncaf\xc3\xa9\t1e-3\t2\n12\t0\t3.25\n"), kind);
+    ExpectThree(read);
+    // The ids are those of the feature's own rows.
+    const std::string rows = Write("7|caf\xc3\xa9,1,0\n12,2,1\n");
+    Config config = MakeConfig(absl::StrCat("feature { name: 'item' table: 'item' ", kind, " }"));
+    config.mutable_dataset()->mutable_source(0)->set_path(0, rows);
+    config.mutable_dataset()->mutable_source(0)->set_split(TRAIN);
+    const auto dataset = Dataset::Open(config, {"", folder_.path(), ""}, nullptr);
+    ASSERT_TRUE(dataset.ok()) << dataset.status();
+    Batch batch;
+    ASSERT_TRUE((*dataset)->Fill(TRAIN, {0, 1}, &batch).ok());
+    EXPECT_EQ(batch.ids[0].ids, (*read)[0].ids) << kind;
   }
 }
 
@@ -205,6 +244,14 @@ TEST_F(VectorsTest, TensorsThatDoNotFit) {
                       std::memset(&i->bytes[0], 0xff, 8);
                     }),
               HasSubstr("vector 1: its id -1 is negative"));
+  // Numbers are values as their texts are.
+  const std::vector<uint64_t> largest = {7, std::numeric_limits<uint64_t>::max()};
+  const Tensor two = Tensor::U64("ids", {2}, largest.data());
+  EXPECT_THAT(error(two, row, [](Tensor*, Tensor*) {}),
+              HasSubstr("vector 2: \"18446744073709551615\" is the id kept"));
+  EXPECT_THAT(
+      std::string(Read("safetensors", WriteTensors(two, row), "vocabulary: 5").status().message()),
+      HasSubstr("vector 1: \"7\" is not an integer in [0, 5)"));
 }
 
 TEST_F(VectorsTest, ImportsThatCannotBe) {
@@ -219,14 +266,14 @@ TEST_F(VectorsTest, ImportsThatCannotBe) {
   EXPECT_THAT(error("feature { name: 'item' import { format: 'tsv' } }"),
               HasSubstr("feature[item].import.path: is empty"));
   EXPECT_THAT(error("feature { name: 'user' kind: DENSE " + import + "}"),
-              HasSubstr("feature[user].import: only features"));
+              HasSubstr("feature[user].import: is for kind: ID, ID_LIST and SEQUENCE"));
   EXPECT_THAT(error("feature { name: 'item' kind: BUCKET " + import + "}"),
-              HasSubstr("feature[item].import: only features"));
+              HasSubstr("feature[item].import: is for kind: ID, ID_LIST and SEQUENCE"));
   EXPECT_THAT(error("feature { name: 'item' table: 't' " + import +
                     "} feature { name: 'user' table: 't' " + import + "}"),
               HasSubstr("which imports rows already"));
   EXPECT_THAT(error("feature { name: 'user' kind: DENSE frozen: true } feature { name: 'item' }"),
-              HasSubstr("feature[user].frozen: it has no rows"));
+              HasSubstr("feature[user].frozen: is for kind: ID, ID_LIST, BUCKET and SEQUENCE"));
   EXPECT_THAT(error("feature { name: 'item' frozen: true } feature { name: 'user' }"),
               HasSubstr("give it one of its own (table: \"item\")"));
   EXPECT_TRUE(Check(MakeConfig("feature { name: 'item' frozen: true table: 'item' } feature { "
