@@ -17,19 +17,6 @@ constexpr size_t kMaxNameBytes = 100;
 // A limit from here on is not worth telling who is below the least.
 constexpr int64_t kVast = 1 << 20;
 
-bool IsGiven(const google::protobuf::Message& message,
-             const google::protobuf::FieldDescriptor* field) {
-  const google::protobuf::Reflection& reflection = *message.GetReflection();
-  if (field->is_repeated()) return reflection.FieldSize(message, field) > 0;
-  if (!reflection.HasField(message, field)) return false;
-  if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) return true;
-  const std::unique_ptr<google::protobuf::Message> defaults(message.New());
-  std::string value, by_default;
-  google::protobuf::TextFormat::PrintFieldValueToString(message, field, -1, &value);
-  google::protobuf::TextFormat::PrintFieldValueToString(*defaults, field, -1, &by_default);
-  return value != by_default;
-}
-
 // "a", "a and b", "a, b and c".
 std::string JoinAnd(const std::vector<std::string>& names) {
   if (names.size() < 2) return absl::StrJoin(names, "");
@@ -72,15 +59,27 @@ absl::Status IsOneOf(absl::string_view field, absl::string_view name,
       absl::StrCat(field, " = \"", name, "\": there is none", NearestHint(name, known)));
 }
 
+bool IsGiven(const google::protobuf::Message& message, const std::string& name) {
+  const auto* field = message.GetDescriptor()->FindFieldByName(name);
+  CHECK(field != nullptr) << message.GetTypeName() << " has no field " << name;
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (field->is_repeated()) return reflection.FieldSize(message, field) > 0;
+  if (!reflection.HasField(message, field)) return false;
+  if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) return true;
+  const std::unique_ptr<google::protobuf::Message> defaults(message.New());
+  std::string value, by_default;
+  google::protobuf::TextFormat::PrintFieldValueToString(message, field, -1, &value);
+  google::protobuf::TextFormat::PrintFieldValueToString(*defaults, field, -1, &by_default);
+  return value != by_default;
+}
+
 absl::Status CheckFieldUse(const google::protobuf::Message& message, absl::string_view where,
                            absl::string_view what, absl::string_view reader,
                            absl::Span<const FieldUse> uses) {
   for (const FieldUse& use : uses) {
-    const auto* field = message.GetDescriptor()->FindFieldByName(use.field);
-    CHECK(field != nullptr) << message.GetTypeName() << " has no field " << use.field;
     const auto& readers = use.readers;
     if (std::find(readers.begin(), readers.end(), std::string(reader)) != readers.end()) continue;
-    if (!IsGiven(message, field)) continue;
+    if (!IsGiven(message, use.field)) continue;
     return UsageError(absl::StrCat(where, ".", use.field, ": is for ", what, ": ", JoinAnd(readers),
                                    ", not for ", reader, "; leave it out"));
   }

@@ -59,6 +59,11 @@ absl::StatusOr<std::vector<std::string>> UniqueNames(absl::string_view field,
   return names;
 }
 
+// Whether a field says something: a message that is there, a list with elements, a scalar other
+// than its default. (A layer of the configuration cannot take away what the one below it says, but
+// it can say the default.) REQUIRES: the message has the field.
+bool IsGiven(const google::protobuf::Message& message, const std::string& name);
+
 // Who reads a field. Fields that stand in no FieldUse are read by all.
 struct FieldUse {
   std::string field;
@@ -66,8 +71,7 @@ struct FieldUse {
 };
 
 // UsageError for a field of `message` that is given although `reader` does not read it. `what` says
-// what readers are: "kind", "loss", "model". A scalar that says its default counts as not given,
-// since a layer of the configuration cannot take away what the one below it says.
+// what readers are: "kind", "loss", "model".
 // REQUIRES: the message has the fields.
 absl::Status CheckFieldUse(const google::protobuf::Message& message, absl::string_view where,
                            absl::string_view what, absl::string_view reader,

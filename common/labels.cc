@@ -1,7 +1,5 @@
 #include "common/labels.h"
 
-#include <cmath>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -20,10 +18,10 @@ absl::Status Refuse(const TaskConfig& task, absl::string_view field, absl::strin
   return UsageError(absl::StrCat("dataset.task[", task.name(), "].", field, ": ", why));
 }
 
-// `value` given and above 0.
-absl::Status Positive(const TaskConfig& task, absl::string_view field, double value) {
-  if (std::isfinite(value) && value > 0) return absl::OkStatus();
-  return Refuse(task, field, absl::StrCat(value, " must be a finite number above 0"));
+absl::Status AtLeastZero(const TaskConfig& task, absl::string_view field, double value,
+                         bool positive) {
+  return FiniteAtLeastZero(absl::StrCat("dataset.task[", task.name(), "].", field), value,
+                           positive);
 }
 
 // Which fields go with which losses.
@@ -50,11 +48,11 @@ absl::Status CheckCompany(const TaskConfig& task) {
     return Refuse(task, "inverse",
                   "is for loss: LOG_NORMAL, or goes with label_transform: LOG1P; leave it out");
   }
-  for (const auto& [is_given, field] : {std::pair{task.has_inside_weight(), "inside_weight"},
-                                        std::pair{task.has_outside_weight(), "outside_weight"}}) {
-    if (!is_given || !task.sample_space().empty()) continue;
+  for (const char* field : {"inside_weight", "outside_weight"}) {
+    if (!IsGiven(task, field) || !task.sample_space().empty()) continue;
     return Refuse(task, field, "there is no sample_space to be inside or outside of; give one");
   }
+  // Not positive_weight's value: a run's auto_positive_weight, resolved, may be 1.
   const bool is_reweighted =
       task.has_positive_weight() || task.has_auto_positive_weight() || task.negative_sampling() < 1;
   if (task.calibrate() && !is_reweighted) {
@@ -80,11 +78,9 @@ absl::Status ValidateLoss(const TaskConfig& task) {
   RETURN_IF_ERROR(CheckFieldUse(task, absl::StrCat("dataset.task[", task.name(), "]"), "loss",
                                 TaskConfig::Loss_Name(task.loss()), LossFields()));
   RETURN_IF_ERROR(CheckCompany(task));
-  RETURN_IF_ERROR(Positive(task, "huber_delta", task.huber_delta()));
-  RETURN_IF_ERROR(Positive(task, "positive_weight", task.positive_weight()));
-  if (!std::isfinite(task.focal_gamma()) || task.focal_gamma() < 0) {
-    return Refuse(task, "focal_gamma", "must be a finite number of at least 0");
-  }
+  RETURN_IF_ERROR(AtLeastZero(task, "huber_delta", task.huber_delta(), true));
+  RETURN_IF_ERROR(AtLeastZero(task, "positive_weight", task.positive_weight(), true));
+  RETURN_IF_ERROR(AtLeastZero(task, "focal_gamma", task.focal_gamma(), false));
   if (!(task.focal_alpha() > 0 && task.focal_alpha() < 1)) {
     return Refuse(task, "focal_alpha", "must lie between 0 and 1");
   }
@@ -94,8 +90,8 @@ absl::Status ValidateLoss(const TaskConfig& task) {
                   absl::StrCat(task.classes(), " must be between 2 and ", kMaxClasses));
   }
   if (task.has_auto_positive_weight()) {
-    RETURN_IF_ERROR(Positive(task, "auto_positive_weight", task.auto_positive_weight()));
-    if (task.has_positive_weight()) {
+    RETURN_IF_ERROR(AtLeastZero(task, "auto_positive_weight", task.auto_positive_weight(), true));
+    if (IsGiven(task, "positive_weight")) {
       return Refuse(task, "auto_positive_weight",
                     "positive_weight is given, too: give one of them");
     }
@@ -103,11 +99,8 @@ absl::Status ValidateLoss(const TaskConfig& task) {
   if (!(task.negative_sampling() > 0 && task.negative_sampling() <= 1)) {
     return Refuse(task, "negative_sampling", "must be above 0 and at most 1");
   }
-  for (const double weight : {task.inside_weight(), task.outside_weight()}) {
-    if (std::isfinite(weight) && weight >= 0) continue;
-    return Refuse(task, "inside_weight, outside_weight", "must be finite numbers of at least 0");
-  }
-  return absl::OkStatus();
+  RETURN_IF_ERROR(AtLeastZero(task, "inside_weight", task.inside_weight(), false));
+  return AtLeastZero(task, "outside_weight", task.outside_weight(), false);
 }
 
 absl::Status ValidateEvaluation(const Config& config) {

@@ -1,6 +1,6 @@
 // Ranges and references of a configuration that need no registry (ValidateConfig in
 // common/config.h).
-#include <cmath>
+#include <set>
 
 #include "absl/strings/str_cat.h"
 #include "common/checks.h"
@@ -52,6 +52,9 @@ absl::Status ValidateTrain(const TrainConfig& train) {
                                      ": must not exceed train.batch_size = ", train.batch_size()));
     }
   }
+  RETURN_IF_ERROR(CheckFieldUse(train, "train", "shuffle",
+                                TrainConfig::Shuffle_Name(train.shuffle()),
+                                {{"shuffle_rows", {"EPOCH", "WINDOW"}}}));
   RETURN_IF_ERROR(InRange("train.shuffle_rows", train.shuffle_rows(), 1, kMaxInt64));
   RETURN_IF_ERROR(
       InRange("train.checkpoint_every_steps", train.checkpoint_every_steps(), 0, kMaxInt64));

@@ -27,6 +27,12 @@ absl::Status ValidateSplit(const SplitConfig& split) {
   return absl::OkStatus();
 }
 
+absl::Status ValidateBadRows(const DatasetConfig& dataset) {
+  RETURN_IF_ERROR(CheckFieldUse(dataset, "dataset", "bad_rows", BadRows_Name(dataset.bad_rows()),
+                                {{"bad_rows_cap", {"SKIP"}}}));
+  return InRange("dataset.bad_rows_cap", dataset.bad_rows_cap(), 0, kMaxInt64);
+}
+
 absl::Status ValidateSource(const SourceConfig& source) {
   for (const std::string& path : source.path()) {
     if (path.empty()) return UsageError("dataset.source.path: is empty");
@@ -56,15 +62,15 @@ const std::vector<FieldUse>& FeatureFields() {
 }
 
 absl::Status ValidateList(const std::string& where, const FeatureConfig& feature) {
-  if (feature.has_weights_column() && feature.weighted()) {
+  if (!feature.weights_column().empty() && feature.weighted()) {
     return UsageError(
         absl::StrCat(where, ": weights_column and weighted: the weights stand in one place only"));
   }
   if (feature.pooling() != FeatureConfig::MAX) return absl::OkStatus();
-  if (feature.has_weights_column() || feature.weighted()) {
+  if (!feature.weights_column().empty() || feature.weighted()) {
     return UsageError(absl::StrCat(where, ".pooling: MAX takes no weights; SUM, MEAN, SQRT_N do"));
   }
-  if (feature.has_field()) {
+  if (!feature.field().empty()) {
     return UsageError(absl::StrCat(where, ".field: takes no feature with pooling: MAX"));
   }
   return absl::OkStatus();
@@ -73,7 +79,7 @@ absl::Status ValidateList(const std::string& where, const FeatureConfig& feature
 // Members are features of one id each.
 absl::Status ValidateCross(const std::string& where, const FeatureConfig& feature,
                            const DatasetConfig& dataset) {
-  if (feature.has_column() || feature.has_vocabulary() || feature.has_import()) {
+  if (!feature.column().empty() || feature.has_vocabulary() || feature.has_import()) {
     return UsageError(absl::StrCat(where, ".cross: its ids are made from other features': it has ",
                                    "neither column nor vocabulary, and imports none"));
   }
@@ -104,7 +110,7 @@ absl::Status ValidateFeature(const FeatureConfig& feature, const DatasetConfig& 
   RETURN_IF_ERROR(ValidateList(where, feature));
   if (feature.has_cross()) RETURN_IF_ERROR(ValidateCross(where, feature, dataset));
   if (feature.has_dim()) RETURN_IF_ERROR(in_range("dim", feature.dim(), 1, kMaxDim));
-  if (feature.has_table()) {
+  if (!feature.table().empty()) {
     RETURN_IF_ERROR(CheckName(absl::StrCat(where, ".table"), feature.table()));
   }
   if (feature.has_vocabulary()) {
@@ -138,7 +144,7 @@ absl::Status ValidateTask(const TaskConfig& task) {
 
 absl::Status ValidateDataset(const DatasetConfig& dataset) {
   RETURN_IF_ERROR(ValidateSplit(dataset.split()));
-  RETURN_IF_ERROR(InRange("dataset.bad_rows_cap", dataset.bad_rows_cap(), 0, kMaxInt64));
+  RETURN_IF_ERROR(ValidateBadRows(dataset));
   if (dataset.source_size() == 0) return UsageError("dataset.source: none is given");
   for (const SourceConfig& source : dataset.source()) RETURN_IF_ERROR(ValidateSource(source));
   RETURN_IF_ERROR(UniqueNames("dataset.feature", dataset.feature()).status());

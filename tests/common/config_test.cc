@@ -131,6 +131,8 @@ TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
       {"train { best_by: 'incom' }",
        "train.best_by = \"incom\": there is none; did you mean income?"},
       {"train { sparse_optimizer: 'spare' }", "did you mean sparse?"},
+      {"train { shuffle: NONE shuffle_rows: 5 }",
+       "train.shuffle_rows: is for shuffle: EPOCH and WINDOW, not for NONE"},
       {"train { embedding_init: nan }", "train.embedding_init = nan"},
       {"train { ema_decay: 1 }", "train.ema_decay = 1: must be in [0, 1)"},
       {"train { ema_decay: nan }", "train.ema_decay = nan: must be in [0, 1)"},

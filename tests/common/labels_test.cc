@@ -35,7 +35,12 @@ TEST(Labels, FieldsOfAnotherLossAreRefused) {
   EXPECT_THAT(refusal("loss: MSE inverse: MEAN"), HasSubstr("LOG_NORMAL"));
   EXPECT_THAT(refusal("loss: MSE positive_weight: 2"), HasSubstr("BCE and FOCAL"));
   EXPECT_THAT(refusal("positive_weight: 2 auto_positive_weight: 0.5"), HasSubstr("one of them"));
-  EXPECT_THAT(refusal("positive_weight: -1"), HasSubstr("above 0"));
+  EXPECT_EQ(refusal("positive_weight: 1 auto_positive_weight: 0.5"), "") << "the default";
+  EXPECT_EQ(refusal("inside_weight: 1 outside_weight: 0"), "") << "the defaults";
+  EXPECT_THAT(refusal("positive_weight: -1"),
+              HasSubstr("dataset.task[t].positive_weight = -1: must be a finite number above 0"));
+  EXPECT_THAT(refusal("sample_space: 'x' outside_weight: -1"), HasSubstr("outside_weight = -1"));
+  EXPECT_THAT(refusal("loss: FOCAL focal_gamma: nan"), HasSubstr("focal_gamma = nan"));
   EXPECT_THAT(refusal("negative_sampling: 0"), HasSubstr("above 0"));
   EXPECT_THAT(refusal("loss: FOCAL calibrate: true"), HasSubstr("BCE"));
   EXPECT_THAT(refusal("loss: FOCAL focal_alpha: 1"), HasSubstr("between 0 and 1"));

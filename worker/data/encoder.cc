@@ -161,8 +161,8 @@ absl::StatusOr<RowEncoder> RowEncoder::Make(const DatasetConfig& config, const I
     if (!IsList(feature)) continue;
     ListField list{id, std::numeric_limits<size_t>::max(), IsWeighted(feature), -1,
                    feature.pooling() == FeatureConfig::SUM};
-    if (feature.has_max_length()) list.max_length = feature.max_length();
-    if (feature.has_weights_column()) {
+    if (feature.max_length() > 0) list.max_length = feature.max_length();
+    if (!feature.weights_column().empty()) {
       ASSIGN_OR_RETURN(list.weights_field, FindField(who, feature.weights_column(), columns));
     }
     encoder.lists_.push_back(list);

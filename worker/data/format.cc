@@ -51,7 +51,7 @@ absl::StatusOr<std::vector<std::string>> ColumnsRead(const DatasetConfig& config
   };
   for (const FeatureConfig& feature : config.feature()) {
     if (!feature.has_cross()) add(ColumnOf(feature));
-    if (feature.has_weights_column()) add(feature.weights_column());
+    if (!feature.weights_column().empty()) add(feature.weights_column());
   }
   for (const TaskConfig& task : config.task()) {
     for (const std::string* text : {&task.label(), &task.sample_space(), &task.sample_weight()}) {
@@ -62,7 +62,7 @@ absl::StatusOr<std::vector<std::string>> ColumnsRead(const DatasetConfig& config
   for (const std::string& filter : config.filter()) {
     RETURN_IF_ERROR(WithContext(add_expression(filter), "dataset.filter"));
   }
-  if (config.split().has_column()) add(config.split().column());
+  if (!config.split().column().empty()) add(config.split().column());
   return columns;
 }
 

@@ -166,7 +166,7 @@ class Ingester {
       RETURN_IF_ERROR(WithContext(filter.Bind(columns_), "dataset.filter"));
       filters_.push_back(std::move(filter));
     }
-    if (config_.split().has_column()) {
+    if (!config_.split().column().empty()) {
       const auto found = std::find(columns_.begin(), columns_.end(), config_.split().column());
       if (found == columns_.end()) {
         return UsageError(absl::StrCat("dataset.split.column: no column \"",

@@ -48,12 +48,12 @@ bool IsList(const FeatureConfig& feature) {
 }
 
 bool IsWeighted(const FeatureConfig& feature) {
-  return feature.weighted() || feature.has_weights_column();
+  return feature.weighted() || !feature.weights_column().empty();
 }
 
 const std::string& ColumnOf(const FeatureConfig& feature) {
   CHECK(!feature.has_cross()) << feature.name();
-  return feature.has_column() ? feature.column() : feature.name();
+  return feature.column().empty() ? feature.name() : feature.column();
 }
 
 RecordLayout::RecordLayout(const DatasetConfig& config) : tasks(config.task_size()) {

@@ -23,7 +23,7 @@ constexpr size_t kMaxSlots = (size_t{1} << (64 - kSaltShift)) - 1;
 
 absl::Status CheckFeature(const FeatureConfig& feature, const Columns& columns) {
   if (!feature.has_cross()) RETURN_IF_ERROR(columns.Check(ColumnOf(feature)));
-  if (feature.has_weights_column()) {
+  if (!feature.weights_column().empty()) {
     RETURN_IF_ERROR(WithContext(columns.Check(feature.weights_column()), "weights_column"));
   }
   if (absl::StartsWith(feature.table(), kSharedPrefix)) {
@@ -35,7 +35,8 @@ absl::Status CheckFeature(const FeatureConfig& feature, const Columns& columns) 
 
 // Index of the feature's table in schema->tables, which gains it if need be.
 absl::StatusOr<int> FindTable(const FeatureConfig& feature, int dim, DataSchema* schema) {
-  const std::string name = feature.has_table() ? feature.table() : absl::StrCat(kSharedPrefix, dim);
+  const std::string name =
+      feature.table().empty() ? absl::StrCat(kSharedPrefix, dim) : feature.table();
   for (size_t i = 0; i < schema->tables.size(); ++i) {
     const TableSchema& table = schema->tables[i];
     if (table.name() != name) continue;
@@ -71,7 +72,7 @@ absl::Status AddFeature(const FeatureConfig& feature, int default_dim, bool is_r
   }
   // Slots follow the order of features alone: neither a change of a dim nor who reads what moves
   // another feature's ids.
-  embedding.slot = feature.has_table() ? 0 : (*next_slot)++;
+  embedding.slot = feature.table().empty() ? (*next_slot)++ : 0;
   if (embedding.slot > kMaxSlots) {
     return UsageError(absl::StrCat("more than ", kMaxSlots, " features in shared tables"));
   }
@@ -86,11 +87,11 @@ absl::Status AddFeature(const FeatureConfig& feature, int default_dim, bool is_r
 
 absl::Status CheckTask(const TaskConfig& task, const Columns& columns) {
   RETURN_IF_ERROR(WithContext(columns.CheckExpression(task.label()).status(), "label"));
-  if (task.has_sample_space()) {
+  if (!task.sample_space().empty()) {
     RETURN_IF_ERROR(
         WithContext(columns.CheckExpression(task.sample_space()).status(), "sample_space"));
   }
-  if (task.has_sample_weight()) {
+  if (!task.sample_weight().empty()) {
     RETURN_IF_ERROR(
         WithContext(columns.CheckExpression(task.sample_weight()).status(), "sample_weight"));
   }
@@ -160,8 +161,8 @@ absl::Status AddSet(const EmbeddingSet& set, size_t ordinary_features,
 absl::Status PlaceInInput(const Config& config, DataSchema* schema) {
   std::map<std::string, std::string> field_of, table_of;
   for (const FeatureConfig& feature : config.dataset().feature()) {
-    if (feature.has_field()) field_of.emplace(feature.name(), feature.field());
-    if (feature.has_table()) table_of.emplace(feature.name(), feature.table());
+    if (!feature.field().empty()) field_of.emplace(feature.name(), feature.field());
+    if (!feature.table().empty()) table_of.emplace(feature.name(), feature.table());
   }
   InputLayout& input = schema->input;
   const size_t ordinary = input.embeddings.size();
@@ -214,7 +215,7 @@ absl::StatusOr<DataSchema> MakeDataSchema(const Config& config) {
     return UsageError(absl::StrCat("dataset.column: two are called \"", *twice, "\""));
   }
   RETURN_IF_ERROR(CheckSources(dataset, *format));
-  if (dataset.split().has_column()) {
+  if (!dataset.split().column().empty()) {
     RETURN_IF_ERROR(WithContext(columns.Check(dataset.split().column()), "dataset.split.column"));
   }
   for (const std::string& filter : dataset.filter()) {

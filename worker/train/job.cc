@@ -52,7 +52,7 @@ absl::Status MergeFile(const JobOptions& options, const std::string& kind, const
     }
   }
   for (FeatureConfig& feature : *layer.mutable_dataset()->mutable_feature()) {
-    if (!feature.import().has_path()) continue;
+    if (feature.import().path().empty()) continue;
     std::string* const path = feature.mutable_import()->mutable_path();
     *path = AbsolutePath(JoinPath(folder, *path));
   }
@@ -94,7 +94,7 @@ absl::StatusOr<Config> MergeLayers(const JobOptions& options, const Manifest* ma
     }
   }
   for (FeatureConfig& feature : *config.mutable_dataset()->mutable_feature()) {
-    if (!feature.import().has_path()) continue;
+    if (feature.import().path().empty()) continue;
     std::string* const path = feature.mutable_import()->mutable_path();
     *path = AbsolutePath(*path);
   }

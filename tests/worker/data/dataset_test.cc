@@ -102,6 +102,7 @@ TEST(SchemaTest, WrongConfigurationsAreNamed) {
       {"dataset { planted { rows: 5 } }", "dataset.planted: is for format: planted"},
       {"dataset { format: 'json' }", "dataset.csv: is for format: csv, not for json"},
       {"dataset { csv { list_separator: ',' } }", "dataset.csv.list_separator"},
+      {"dataset { bad_rows_cap: 5 }", "dataset.bad_rows_cap: is for bad_rows: SKIP, not for FAIL"},
       {"dataset { feature { name: 'a' kind: DENSE transform: LOG1P transform: LOG1P } }",
        "transform: LOG1P is given twice"},
       {"dataset { feature { name: 'a' vocabulary: 0 } }", "vocabulary"},

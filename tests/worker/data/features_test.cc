@@ -169,6 +169,37 @@ TEST(FeaturesTest, UnreadOnesMayStandInASet) {
   EXPECT_EQ(schema->input.embeddings[3].column, 1);
 }
 
+// A layer of the configuration can say the default to undo what the one below it says.
+TEST(FeaturesTest, WhatSaysItsDefaultIsNotGiven) {
+  DataFolder folder;
+  folder.Write("a.csv", "1,2,5|6|7,,30,1,3\n4,2,,,30,0,0\n");
+  const auto open = [&](const std::string& feature, const std::string& list,
+                        const std::string& task) {
+    const Config config = BaseConfig(
+        absl::StrCat("split { ", task.empty() ? "" : "column: ''", " } feature { name: 'user' ",
+                     feature, " } feature { name: 'tags' kind: ID_LIST pooling: MAX ", feature,
+                     list, " } task { name: 'click' label: 'click' ", task, " }"));
+    const absl::Status status = CheckDataset(config);
+    EXPECT_TRUE(status.ok()) << status;
+    return folder.Open(config);
+  };
+  const auto plain = open("", "", "");
+  const auto defaults =
+      open("column: '' table: '' field: '' ", "weights_column: '' max_length: 0",
+           "sample_space: '' sample_weight: '' inside_weight: 1 outside_weight: 0");
+  ASSERT_TRUE(plain.ok()) << plain.status();
+  ASSERT_TRUE(defaults.ok()) << defaults.status();
+  const DataSchema& schema = (*defaults)->schema();
+  ASSERT_EQ(schema.tables.size(), 1u);
+  EXPECT_EQ(schema.tables[0].SerializeAsString(), (*plain)->schema().tables[0].SerializeAsString());
+  EXPECT_EQ(schema.input.width, (*plain)->schema().input.width);
+  EXPECT_FALSE(schema.input.embeddings[1].is_weighted);
+  const Batch batch = FillAll(**defaults, TRAIN), expected = FillAll(**plain, TRAIN);
+  for (int f = 0; f < 2; ++f) EXPECT_EQ(batch.ids[f].ids, expected.ids[f].ids);
+  EXPECT_EQ(batch.ids[1].offsets, (std::vector<uint32_t>{0, 3, 3}));
+  EXPECT_EQ(batch.weights, expected.weights);
+}
+
 TEST(FeaturesTest, WrongOnesAreNamed) {
   const struct {
     std::string feature;
@@ -191,6 +222,11 @@ TEST(FeaturesTest, WrongOnesAreNamed) {
        "cross: is for kind: ID, not for ID_LIST"},
       {"name: 'x' column: 'item' cross { feature: 'user' feature: 'user' }",
        "neither column nor vocabulary"},
+      {"name: 'x' import { path: 'p' } cross { feature: 'user' feature: 'user' }", "imports none"},
+      {"name: 'age' kind: DENSE import { path: 'p' }",
+       "import: is for kind: ID, ID_LIST and SEQUENCE, not for DENSE"},
+      {"name: 'age' kind: BUCKET import { path: 'p' }", "import: is for kind: ID, ID_LIST"},
+      {"name: 'age' kind: DENSE frozen: true", "frozen: is for kind: ID, ID_LIST, BUCKET and"},
   };
   for (const auto& c : cases) {
     const Config config = BaseConfig(
@@ -234,114 +270,118 @@ TEST(TasksTest, WeightsLabelsAndSpacesAreExpressions) {
   )pb");
   // A label is needed where it weighs something: the third row's ysl.
   const absl::Status missing = folder.Open(config).status();
-    EXPECT_THAT(std::string(missing.message()), HasSubstr("a.csv:3:7: ysl: the"));
-    folder.Write("a.csv", rows.substr(0, rows.size() - 1) + "-7\n");
-    for (const Split split : {TRAIN, VALID}) {
-      config.mutable_dataset()->mutable_source(0)->set_split(split);
-      const auto dataset = folder.Open(config);
-      ASSERT_TRUE(dataset.ok()) << dataset.status();
-      const Batch batch = FillAll(**dataset, split);
-      EXPECT_EQ(batch.labels, (std::vector<float>{1, 0, 1, 60, 0, -7, 0, 0, 1}));
-      const std::vector<float> weights = {std::log1p(100.0f), 1, 0, 6, 2, 2.5, 0.25, 1, 1};
-      // Metrics see the sample space, losses the weights.
-      const std::vector<float> members = {1, 1, 0, 1, 0, 0, 0, 1, 1};
-      EXPECT_EQ(batch.weights, split == TRAIN ? weights : members);
-      if (split == TRAIN) {
-        EXPECT_EQ((*dataset)->positives(), (std::vector<int64_t>{1, 0, 1}));
-        EXPECT_EQ((*dataset)->negatives(), (std::vector<int64_t>{1, 0, 1}));
-      }
+  EXPECT_THAT(std::string(missing.message()), HasSubstr("a.csv:3:7: ysl: the"));
+  folder.Write("a.csv", rows.substr(0, rows.size() - 1) + "-7\n");
+  for (const Split split : {TRAIN, VALID}) {
+    config.mutable_dataset()->mutable_source(0)->set_split(split);
+    const auto dataset = folder.Open(config);
+    ASSERT_TRUE(dataset.ok()) << dataset.status();
+    const Batch batch = FillAll(**dataset, split);
+    EXPECT_EQ(batch.labels, (std::vector<float>{1, 0, 1, 60, 0, -7, 0, 0, 1}));
+    const std::vector<float> weights = {std::log1p(100.0f), 1, 0, 6, 2, 2.5, 0.25, 1, 1};
+    // Metrics see the sample space, losses the weights.
+    const std::vector<float> members = {1, 1, 0, 1, 0, 0, 0, 1, 1};
+    EXPECT_EQ(batch.weights, split == TRAIN ? weights : members);
+    if (split == TRAIN) {
+      EXPECT_EQ((*dataset)->positives(), (std::vector<int64_t>{1, 0, 1}));
+      EXPECT_EQ((*dataset)->negatives(), (std::vector<int64_t>{1, 0, 1}));
     }
-    }
+  }
+}
 
-    TEST(TasksTest, DomainsOfLabels) {
-      const struct {
-        const char *task, *good, *bad, *message;
-      } cases[] = {
-          {"loss: BCE", "1", "2", "\"2\" is not 0 or 1"},
-          {"loss: POISSON", "3", "-1", "\"-1\" is not 0 or more"},
-          {"loss: LOG_NORMAL", "0.5", "0", "\"0\" is not above 0"},
-          {"loss: SOFTMAX classes: 3", "2", "3", "the number of a class"},
-          {"loss: SOFTMAX classes: 3", "0", "0.5", "the number of a class"},
-          {"loss: MSE label_transform: LOG1P", "0", "-1", "\"-1\" is not above -1"},
-          {"loss: MSE", "-1", "x", "\"x\" is not a finite number"},
-          {"loss: MSE", "-1", "1e39", "does not fit a 32-bit float"},
-      };
-      for (const auto& c : cases) {
-        DataFolder folder;
-        const Config config = BaseConfig(
-            absl::StrCat("feature { name: 'user' } task { name: 't' label: 'ysl' ", c.task, " }"));
-        folder.Write("a.csv", absl::StrCat("1,2,,,30,1,", c.good, "\n"));
-        EXPECT_TRUE(folder.Open(config).ok()) << c.task << folder.Open(config).status();
-        folder.Write("a.csv", absl::StrCat("1,2,,,30,1,", c.bad, "\n"));
-        EXPECT_THAT(std::string(folder.Open(config).status().message()),
-                    HasSubstr(absl::StrCat("a.csv:1:7: ysl: ")))
-            << c.task;
-        EXPECT_THAT(std::string(folder.Open(config).status().message()), HasSubstr(c.message));
-        // Of a row that weighs nothing, no label is asked.
-        Config outside = config;
-        outside.mutable_dataset()->mutable_task(0)->set_sample_space("click == 0");
-        if (std::string(c.bad) != "x") {
-          EXPECT_TRUE(folder.Open(outside).ok()) << c.task;
-        }
-      }
+TEST(TasksTest, DomainsOfLabels) {
+  const struct {
+    const char *task, *good, *bad, *message;
+  } cases[] = {
+      {"loss: BCE", "1", "2", "\"2\" is not 0 or 1"},
+      {"loss: POISSON", "3", "-1", "\"-1\" is not 0 or more"},
+      {"loss: LOG_NORMAL", "0.5", "0", "\"0\" is not above 0"},
+      {"loss: SOFTMAX classes: 3", "2", "3", "the number of a class"},
+      {"loss: SOFTMAX classes: 3", "0", "0.5", "the number of a class"},
+      {"loss: MSE label_transform: LOG1P", "0", "-1", "\"-1\" is not above -1"},
+      {"loss: MSE", "-1", "x", "\"x\" is not a finite number"},
+      {"loss: MSE", "-1", "1e39", "does not fit a 32-bit float"},
+  };
+  for (const auto& c : cases) {
+    DataFolder folder;
+    const Config config = BaseConfig(
+        absl::StrCat("feature { name: 'user' } task { name: 't' label: 'ysl' ", c.task, " }"));
+    folder.Write("a.csv", absl::StrCat("1,2,,,30,1,", c.good, "\n"));
+    EXPECT_TRUE(folder.Open(config).ok()) << c.task << folder.Open(config).status();
+    folder.Write("a.csv", absl::StrCat("1,2,,,30,1,", c.bad, "\n"));
+    EXPECT_THAT(std::string(folder.Open(config).status().message()),
+                HasSubstr(absl::StrCat("a.csv:1:7: ysl: ")))
+        << c.task;
+    EXPECT_THAT(std::string(folder.Open(config).status().message()), HasSubstr(c.message));
+    // Of a row that weighs nothing, no label is asked.
+    Config outside = config;
+    outside.mutable_dataset()->mutable_task(0)->set_sample_space("click == 0");
+    if (std::string(c.bad) != "x") {
+      EXPECT_TRUE(folder.Open(outside).ok()) << c.task;
     }
+  }
+}
 
-    std::string ManyRows(int rows) {
-      std::string text;
-      for (int i = 0; i < rows; ++i) {
-        absl::StrAppend(&text, i, ",2,,,", i % 90, ",", i % 5 == 0 ? 1 : 0, ",", i % 3 == 0 ? 1 : 0,
-                        "\n");
-      }
-      return text;
+std::string ManyRows(int rows) {
+  std::string text;
+  for (int i = 0; i < rows; ++i) {
+    absl::StrAppend(&text, i, ",2,,,", i % 90, ",", i % 5 == 0 ? 1 : 0, ",", i % 3 == 0 ? 1 : 0,
+                    "\n");
+  }
+  return text;
+}
+
+TEST(NegativeSamplingTest, KeepsPositivesAndAShareOfNegatives) {
+  DataFolder folder;
+  folder.Write("a.csv", ManyRows(10000));
+  const std::string features = "feature { name: 'user' table: 'u' }";
+  const auto all = folder.Open(BaseConfig(features + kClick));
+  const auto dataset = folder.Open(
+      BaseConfig(features + "task { name: 'click' label: 'click' negative_sampling: 0.25 }"));
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ((*all)->negatives(), std::vector<int64_t>{8000});
+  EXPECT_EQ((*dataset)->positives(), std::vector<int64_t>{2000});
+  const double kept = (*dataset)->negatives()[0];
+  EXPECT_NEAR(kept / 8000, 0.25, 0.02);
+  EXPECT_EQ((*dataset)->rows(TRAIN), 2000 + kept) << "rows that weigh nothing are not read";
+  // Validation is left as it is.
+  Config valid =
+      BaseConfig(features + "task { name: 'click' label: 'click' negative_sampling: 0.25 }");
+  valid.mutable_dataset()->mutable_source(0)->set_split(VALID);
+  EXPECT_EQ((*folder.Open(valid))->rows(VALID), 10000);
+}
+
+TEST(NegativeSamplingTest, IsOfOneTaskAndNested) {
+  DataFolder folder;
+  folder.Write("a.csv", ManyRows(10000));
+  const auto dataset =
+      folder.Open(BaseConfig("feature { name: 'user' table: 'u' }"
+                             "task { name: 'click' label: 'click' negative_sampling: 0.2 }"
+                             "task { name: 'ysl' label: 'ysl' negative_sampling: 0.6 }"));
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  const Batch batch = FillAll(**dataset, TRAIN);
+  int click_only = 0, both_lost = 0;
+  for (int b = 0; b < batch.rows; ++b) {
+    const float click = batch.weights[b], ysl = batch.weights[batch.rows + b];
+    if (batch.labels[b] == 1) {
+      EXPECT_EQ(click, 1);
     }
-
-    TEST(NegativeSamplingTest, KeepsPositivesAndAShareOfNegatives) {
-      DataFolder folder;
-      folder.Write("a.csv", ManyRows(10000));
-      const std::string features = "feature { name: 'user' table: 'u' }";
-      const auto all = folder.Open(BaseConfig(features + kClick));
-      const auto dataset = folder.Open(
-          BaseConfig(features + "task { name: 'click' label: 'click' negative_sampling: 0.25 }"));
-      ASSERT_TRUE(dataset.ok()) << dataset.status();
-      EXPECT_EQ((*all)->negatives(), std::vector<int64_t>{8000});
-      EXPECT_EQ((*dataset)->positives(), std::vector<int64_t>{2000});
-      const double kept = (*dataset)->negatives()[0];
-      EXPECT_NEAR(kept / 8000, 0.25, 0.02);
-      EXPECT_EQ((*dataset)->rows(TRAIN), 2000 + kept) << "rows that weigh nothing are not read";
-      // Validation is left as it is.
-      Config valid =
-          BaseConfig(features + "task { name: 'click' label: 'click' negative_sampling: 0.25 }");
-      valid.mutable_dataset()->mutable_source(0)->set_split(VALID);
-      EXPECT_EQ((*folder.Open(valid))->rows(VALID), 10000);
+    if (batch.labels[batch.rows + b] == 1) {
+      EXPECT_EQ(ysl, 1);
     }
+    const bool both_negative = batch.labels[b] == 0 && batch.labels[batch.rows + b] == 0;
+    click_only += both_negative && click > 0 && ysl == 0;
+    both_lost += click == 0 && ysl == 0;
+  }
+  EXPECT_EQ(click_only, 0) << "what the lower share keeps, the higher keeps too";
+  EXPECT_EQ(both_lost, 0) << "such rows are not read";
+}
 
-    TEST(NegativeSamplingTest, IsOfOneTaskAndNested) {
-      DataFolder folder;
-      folder.Write("a.csv", ManyRows(10000));
-      const auto dataset =
-          folder.Open(BaseConfig("feature { name: 'user' table: 'u' }"
-                                 "task { name: 'click' label: 'click' negative_sampling: 0.2 }"
-                                 "task { name: 'ysl' label: 'ysl' negative_sampling: 0.6 }"));
-      ASSERT_TRUE(dataset.ok()) << dataset.status();
-      const Batch batch = FillAll(**dataset, TRAIN);
-      int click_only = 0, both_lost = 0;
-      for (int b = 0; b < batch.rows; ++b) {
-        const float click = batch.weights[b], ysl = batch.weights[batch.rows + b];
-        if (batch.labels[b] == 1) EXPECT_EQ(click, 1);
-        if (batch.labels[batch.rows + b] == 1) EXPECT_EQ(ysl, 1);
-        const bool both_negative = batch.labels[b] == 0 && batch.labels[batch.rows + b] == 0;
-        click_only += both_negative && click > 0 && ysl == 0;
-        both_lost += click == 0 && ysl == 0;
-      }
-      EXPECT_EQ(click_only, 0) << "what the lower share keeps, the higher keeps too";
-      EXPECT_EQ(both_lost, 0) << "such rows are not read";
-    }
-
-    TEST(SourceTaskTest, RowsAreOfTheTasksThatTheirSourceNames) {
-      DataFolder folder;
-      folder.Write("clicks.csv", "user,click\n1,1\n2,0\n");
-      folder.Write("times.csv", "user,ysl\n3,5\n4,\n");
-      const std::string text = R"(
+TEST(SourceTaskTest, RowsAreOfTheTasksThatTheirSourceNames) {
+  DataFolder folder;
+  folder.Write("clicks.csv", "user,click\n1,1\n2,0\n");
+  folder.Write("times.csv", "user,ysl\n3,5\n4,\n");
+  const std::string text = R"(
     dataset {
       csv { header: true }
       source { path: "clicks.csv" split: TRAIN task: "click" }
@@ -350,24 +390,23 @@ TEST(TasksTest, WeightsLabelsAndSpacesAreExpressions) {
       task { name: "click" label: "click" }
       task { name: "time" label: "ysl" loss: MSE }
     })";
-      const auto config = [&](const std::string& more) {
-        std::string filled = text;
-        filled.replace(filled.find("%s"), 2, more);
-        return ConfigFromText(filled);
-      };
-      EXPECT_THAT(std::string(folder.Open(config("")).status().message()),
-                  HasSubstr("times.csv:3:2: ysl: the label is missing"));
-      const auto dataset = folder.Open(config("end_row: 1"));
-      ASSERT_TRUE(dataset.ok()) << dataset.status();
-      const Batch batch = FillAll(**dataset, TRAIN);
-      EXPECT_EQ(batch.ids[0].ids, (std::vector<uint64_t>{1, 2, 3}));
-      EXPECT_EQ(batch.labels, (std::vector<float>{1, 0, 0, 0, 0, 5}));
-      EXPECT_EQ(batch.weights, (std::vector<float>{1, 1, 0, 0, 0, 1}));
-      Config both = config("");
-      both.mutable_dataset()->mutable_source(1)->add_task("click");
-      EXPECT_THAT(std::string(folder.Open(both).status().message()),
-                  HasSubstr("no column \"click\""));
-    }
+  const auto config = [&](const std::string& more) {
+    std::string filled = text;
+    filled.replace(filled.find("%s"), 2, more);
+    return ConfigFromText(filled);
+  };
+  EXPECT_THAT(std::string(folder.Open(config("")).status().message()),
+              HasSubstr("times.csv:3:2: ysl: the label is missing"));
+  const auto dataset = folder.Open(config("end_row: 1"));
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  const Batch batch = FillAll(**dataset, TRAIN);
+  EXPECT_EQ(batch.ids[0].ids, (std::vector<uint64_t>{1, 2, 3}));
+  EXPECT_EQ(batch.labels, (std::vector<float>{1, 0, 0, 0, 0, 5}));
+  EXPECT_EQ(batch.weights, (std::vector<float>{1, 1, 0, 0, 0, 1}));
+  Config both = config("");
+  both.mutable_dataset()->mutable_source(1)->add_task("click");
+  EXPECT_THAT(std::string(folder.Open(both).status().message()), HasSubstr("no column \"click\""));
+}
 
-    }  // namespace
-    }  // namespace pagoda
+}  // namespace
+}  // namespace pagoda
