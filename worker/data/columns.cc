@@ -1,28 +1,43 @@
 #include "worker/data/columns.h"
 
 #include <algorithm>
-#include <map>
+#include <utility>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/config.h"
 #include "common/errors.h"
 #include "worker/data/expression.h"
 #include "worker/data/format.h"
+#include "worker/data/lines.h"
 #include "worker/data/record.h"
 
 namespace pagoda {
 namespace {
 
-// KEY of `KEY[i]`, which is a value of the list KEY; any other column is itself.
-std::string ListOf(const std::string& column) {
-  return absl::EndsWith(column, "]") ? column.substr(0, column.rfind('[')) : column;
+constexpr int kAll = -1;
+
+// What a column has of a list of values: `KEY[i]` the value i of KEY where rows name their values,
+// any other all of its own.
+struct Part {
+  std::string list;
+  int place = kAll;
+
+  bool Overlaps(const Part& other) const {
+    return list == other.list && (place == other.place || place == kAll || other.place == kAll);
+  }
+};
+
+Part PartOf(const std::string& column, bool names_values) {
+  absl::string_view list;
+  int place;
+  if (!names_values || !SplitPlace(column, &list, &place)) return {column};
+  return {std::string(list), place};
 }
 
 std::vector<std::string> ColumnsOf(const FeatureConfig& feature) {
   std::vector<std::string> columns;
   if (!feature.has_cross()) columns.push_back(ColumnOf(feature));
-  if (feature.has_weights_column()) columns.push_back(feature.weights_column());
+  if (!feature.weights_column().empty()) columns.push_back(feature.weights_column());
   return columns;
 }
 
@@ -45,10 +60,7 @@ absl::StatusOr<std::vector<std::string>> Columns::CheckExpression(const std::str
 absl::Status CheckLeaks(const DatasetConfig& config, const Columns& columns,
                         const std::vector<bool>& tasks) {
   ASSIGN_OR_RETURN(const FormatInfo* format, FindFormat(config.format()));
-  const auto key_of = [&](const std::string& column) {
-    return format->names_values ? ListOf(column) : column;
-  };
-  std::map<std::string, const TaskConfig*> label_of;
+  std::vector<std::pair<Part, const TaskConfig*>> labels;
   for (int t = 0; t < config.task_size(); ++t) {
     if (!tasks[t]) continue;
     const TaskConfig& task = config.task(t);
@@ -56,12 +68,16 @@ absl::Status CheckLeaks(const DatasetConfig& config, const Columns& columns,
     if (!read.ok()) {
       return WithContext(read.status(), absl::StrCat("task \"", task.name(), "\": label"));
     }
-    for (const std::string& column : *read) label_of.emplace(key_of(column), &task);
+    for (const std::string& column : *read) {
+      labels.emplace_back(PartOf(column, format->names_values), &task);
+    }
   }
   for (const FeatureConfig& feature : config.feature()) {
     for (const std::string& column : ColumnsOf(feature)) {
-      const auto leak = label_of.find(key_of(column));
-      if (leak == label_of.end()) continue;
+      const Part part = PartOf(column, format->names_values);
+      const auto leak = std::find_if(labels.begin(), labels.end(),
+                                     [&](const auto& label) { return label.first.Overlaps(part); });
+      if (leak == labels.end()) continue;
       return UsageError(absl::StrCat("feature \"", feature.name(), "\": column \"", column,
                                      "\" is the label of task \"", leak->second->name(), "\" (`",
                                      leak->second->label(), "`); a feature must not read it"));

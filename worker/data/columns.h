@@ -28,7 +28,8 @@ struct Columns {
 };
 
 // UsageError when a feature reads a column that a label reads, however the two spell it: a label is
-// an expression, and where rows name their values `KEY[i]` is a part of KEY. `tasks` [task]: those
+// an expression, and where rows name their values `KEY[i]` is a part of KEY (of which another part
+// may be a feature's). `tasks` [task]: those
 // whose labels these columns hold. REQUIRES: the format exists, the labels parse.
 absl::Status CheckLeaks(const DatasetConfig& config, const Columns& columns,
                         const std::vector<bool>& tasks);

@@ -34,7 +34,8 @@ constexpr size_t kKeptBytes = 200;
 // Of NAME[i]: more places are a slip.
 constexpr int kMaxPlaces = 65536;
 
-// "NAME[i]" into its parts; false for any other name.
+}  // namespace
+
 bool SplitPlace(absl::string_view column, absl::string_view* name, int* place) {
   const size_t open = column.rfind('[');
   if (open == absl::string_view::npos || column.back() != ']') return false;
@@ -42,8 +43,6 @@ bool SplitPlace(absl::string_view column, absl::string_view* name, int* place) {
   return absl::SimpleAtoi(column.substr(open + 1, column.size() - open - 2), place) &&
          *place >= 0 && *place < kMaxPlaces;
 }
-
-}  // namespace
 
 size_t FindBadByte(absl::string_view text) {
   const auto* s = reinterpret_cast<const unsigned char*>(text.data());

@@ -28,6 +28,9 @@ inline constexpr size_t kReadBytes = size_t{256} << 10;
 // text.size() when there is none.
 size_t FindBadByte(absl::string_view text);
 
+// "NAME[i]" into its parts; false for any other name.
+bool SplitPlace(absl::string_view column, absl::string_view* name, int* place);
+
 // Fields of a row by name. A name that comes again makes a list: its values stand in one field,
 // kListSeparator between them. A column `NAME[i]` has the i-th value of NAME, from 0.
 class NamedFields {
