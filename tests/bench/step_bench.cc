@@ -462,6 +462,9 @@ void CompareWeighting(const Program& joint, const std::string& name, int threads
 }
 
 void Main() {
+  for (const int threads : ParseNumbers(FLAGS_threads)) {
+    CHECK(threads == 1 || !FLAGS_cpu_time) << "--cpu_time is for one thread";
+  }
   const absl::StatusOr<std::unique_ptr<Program>> program =
       Program::Compile(MakeMmoe(kFeatures * kDim + kDense));
   CHECK(program.ok()) << program.status();
@@ -490,7 +493,6 @@ void Main() {
     return;
   }
   for (const int threads : ParseNumbers(FLAGS_threads)) {
-    CHECK(threads == 1 || !FLAGS_cpu_time) << "--cpu_time is for one thread";
     const double peak = MeasurePeak(threads);
     std::printf("fp32 peak on %d threads: %.0f GFLOP/s\n", threads, peak / 1e9);
     std::printf("| threads | batch | samples/s | %% of peak | best samples/s | best %% |\n");

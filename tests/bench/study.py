@@ -20,6 +20,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import statistics
 import struct
 import subprocess
@@ -43,10 +44,12 @@ class Figure:
 
 
 def dense_parameters(checkpoint):
-    """Trained dense parameters of a checkpoint: weights, without optimizer states. {name: shape}"""
+    """Trained dense parameters of a checkpoint: weights, without optimizer states, averages of them ("NAME.ema") and
+    statistics of batch normalisation. {name: shape}"""
     with open(os.path.join(checkpoint, "dense.safetensors"), "rb") as file:
         header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
-    return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__" and ".state" not in name}
+    return {name: tensor["shape"] for name, tensor in header.items()
+            if name != "__metadata__" and not re.search(r"\.state\d|\.ema$|/running_(mean|variance)$", name)}
 
 
 def run(command):
