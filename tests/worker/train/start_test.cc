@@ -16,8 +16,8 @@ using ::testing::HasSubstr;
 
 class Counts : public Dataset {
  public:
-  Counts(int64_t rows, std::vector<int64_t> positives)
-      : rows_(rows), positives_(std::move(positives)) {}
+  Counts(int64_t rows, std::vector<int64_t> positives, std::vector<SourceStamp> sources = {})
+      : rows_(rows), positives_(std::move(positives)), sources_(std::move(sources)) {}
   const DataSchema& schema() const override { return schema_; }
   const Statistics& statistics() const override { return statistics_; }
   const std::vector<SourceStamp>& sources() const override { return sources_; }
@@ -33,10 +33,32 @@ class Counts : public Dataset {
  private:
   const int64_t rows_;
   const std::vector<int64_t> positives_;
+  const std::vector<SourceStamp> sources_;
   DataSchema schema_;
   Statistics statistics_;
-  std::vector<SourceStamp> sources_;
 };
+
+TEST(CheckSources, OlderCheckpointsDoNotKnowWhatACommandGave) {
+  Manifest manifest;
+  SourceStamp& then = *manifest.add_source();
+  SourceStamp now;
+  now.set_bytes(20);
+  now.set_checksum(5);
+  for (const char* path : {"cat x |", "x"}) {
+    then.set_path(path);
+    now.set_path(path);
+    then.clear_bytes();
+    then.clear_checksum();
+    EXPECT_EQ(CheckSources(manifest, Counts(1, {}, {now})).ok(), std::string(path) != "x");
+    then.set_bytes(20);
+    then.set_checksum(6);
+    const absl::Status status = CheckSources(manifest, Counts(1, {}, {now}));
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kData) << path;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("changed since the checkpoint"));
+    then.set_checksum(5);
+    EXPECT_TRUE(CheckSources(manifest, Counts(1, {}, {now})).ok()) << path;
+  }
+}
 
 TEST(CheckLabels, EveryBinaryTaskNeedsPositives) {
   for (const TaskConfig::Loss loss : {TaskConfig::BCE, TaskConfig::FOCAL}) {
