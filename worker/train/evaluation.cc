@@ -67,7 +67,6 @@ absl::StatusOr<std::unique_ptr<Loaded>> Load(Job job, const Cluster& cluster) {
       loaded->dataset,
       OpenDataset(loaded->job, *cluster.workers, &loaded->job.manifest->statistics(),
                   loaded->data_dir.empty() ? DataFolder(loaded->job) : loaded->data_dir));
-  RETURN_IF_ERROR(TakePositiveWeights(loaded->job.manifest->config(), &loaded->job.config));
   options.run_epoch = 1;
   options.steps_done = loaded->job.manifest->state().step();
   options.checkpoint = loaded->job.checkpoint;

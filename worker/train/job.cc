@@ -18,6 +18,7 @@
 #include "worker/models/model.h"
 #include "worker/train/fuse.h"
 #include "worker/train/step_weighting.h"
+#include "worker/train/task_rules.h"
 
 namespace pagoda {
 namespace {
@@ -136,7 +137,18 @@ std::vector<std::string> FindUnread(const InputLayout& input, const Graph& graph
   return unread;
 }
 
-// job->data, without the rows and columns that no task reads, and the graph that reads the others.
+// Whether the checkpoint's run gave the feature rows or columns, read or not: that of an older
+// version did.
+bool HadColumns(const Manifest& manifest, const std::string& feature) {
+  const auto& features = manifest.config().dataset().feature();
+  const auto& unread = manifest.config().model().unread_feature();
+  return std::any_of(features.begin(), features.end(),
+                     [&](const FeatureConfig& one) { return one.name() == feature; }) &&
+         std::find(unread.begin(), unread.end(), feature) == unread.end();
+}
+
+// job->data, without the rows and columns that no task reads (of a checkpoint: and that its run did
+// without), and the graph that reads the others.
 absl::StatusOr<Graph> ResolveInput(Job* job) {
   ModelConfig* model = job->config.mutable_model();
   if (!job->manifest.has_value() && model->unread_feature_size() > 0) {
@@ -145,7 +157,13 @@ absl::StatusOr<Graph> ResolveInput(Job* job) {
   model->clear_unread_feature();
   ASSIGN_OR_RETURN(job->data, MakeDataSchema(job->config));
   ASSIGN_OR_RETURN(Graph graph, BuildGraph(*job));
-  const std::vector<std::string> unread = FindUnread(job->data.input, graph);
+  std::vector<std::string> unread = FindUnread(job->data.input, graph);
+  if (job->manifest.has_value()) {
+    const auto had_columns = [&](const std::string& name) {
+      return HadColumns(*job->manifest, name);
+    };
+    unread.erase(std::remove_if(unread.begin(), unread.end(), had_columns), unread.end());
+  }
   if (unread.empty()) return graph;
   model->mutable_unread_feature()->Assign(unread.begin(), unread.end());
   ASSIGN_OR_RETURN(job->data, MakeDataSchema(job->config));
@@ -228,6 +246,9 @@ absl::StatusOr<Job> ResolveJob(const JobOptions& options) {
   RETURN_IF_ERROR(ValidateConfig(job.config));
   if (options.mode == JobOptions::Mode::kFuse) {
     RETURN_IF_ERROR(ParseFuse(options.fuse, options.fuse_metric, job.config).status());
+  }
+  if (job.manifest.has_value()) {
+    RETURN_IF_ERROR(TakePositiveWeights(job.manifest->config(), &job.config));
   }
   RETURN_IF_ERROR(DeriveEmbeddingSets(&job.config));
   ASSIGN_OR_RETURN(const Graph graph, ResolveInput(&job));

@@ -1,5 +1,6 @@
 #include "worker/train/start.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -124,6 +125,22 @@ absl::Status CheckSources(const Manifest& manifest, const Dataset& dataset) {
         "%s: changed since the checkpoint (%d bytes, checksum %016x; then %d bytes, %016x): a "
         "resumed run would not be the run that was begun; restore it or start without --resume",
         now[i].path(), now[i].bytes(), now[i].checksum(), then.bytes(), then.checksum()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSameUnread(const Manifest& manifest, const Config& config) {
+  const auto& features = manifest.config().dataset().feature();
+  const auto& then = manifest.config().model().unread_feature();
+  for (const std::string& name : config.model().unread_feature()) {
+    const bool was_there =
+        std::any_of(features.begin(), features.end(),
+                    [&](const FeatureConfig& one) { return one.name() == name; });
+    if (!was_there || std::find(then.begin(), then.end(), name) != then.end()) continue;
+    return UsageError(absl::StrCat(
+        "feature \"", name, "\": no task reads it, but the checkpoint's run gave it rows or ",
+        "columns, as earlier versions did; --resume cannot go on with those. Evaluate or dump the ",
+        "checkpoint as it is, or begin a run with --warm_start"));
   }
   return absl::OkStatus();
 }

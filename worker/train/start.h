@@ -37,6 +37,10 @@ absl::StatusOr<Start> StartRun(const Job& job, const Cluster& cluster);
 // DataError names a source that is not what the checkpoint's run read.
 absl::Status CheckSources(const Manifest& manifest, const Dataset& dataset);
 
+// UsageError names a feature that no task of the configuration reads and that has neither rows nor
+// columns, whereas the checkpoint's run gave it some.
+absl::Status CheckSameUnread(const Manifest& manifest, const Config& config);
+
 // DataError names a binary task without a positive example in TRAIN, and its predicate; or a TRAIN
 // split without rows.
 absl::Status CheckLabels(const Config& config, const Dataset& dataset);

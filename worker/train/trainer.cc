@@ -83,6 +83,7 @@ absl::Status Trainer::Prepare() {
 absl::Status Trainer::ResolveStart(const TrainState* from, std::vector<std::string>* notes) {
   RETURN_IF_ERROR(ResolveLanes(cluster_.workers->size(), from, &job_, notes));
   if (!start_.manifest.has_value()) return absl::OkStatus();
+  RETURN_IF_ERROR(CheckSameUnread(*start_.manifest, job_.config));
   RETURN_IF_ERROR(CheckSameTables(start_.manifest->schema(), job_.schema));
   RETURN_IF_ERROR(CheckWeightingState(job_.config, job_.method, *start_.manifest));
   if (start_.manifest->schema().seed() == job_.schema.seed()) return absl::OkStatus();

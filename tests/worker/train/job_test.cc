@@ -8,6 +8,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "common/checkpoint/manifest.h"
+#include "common/checkpoint/safetensors.h"
+#include "common/errors.h"
 #include "common/io/file.h"
 #include "tests/support/temporary_directory.h"
 
@@ -51,6 +55,24 @@ class JobTest : public testing::Test {
     options.model = "single";
     options.dataset = "shop";
     options.override_text = override_text;
+    return ResolveJob(options);
+  }
+  // A checkpoint of a run of `config`, and what evaluating it is.
+  absl::StatusOr<Job> Evaluate(const Config& config, const std::string& dataset = "") const {
+    const std::string temporary = *BeginCheckpoint(folder_.File("checkpoints"), 3);
+    Manifest manifest;
+    manifest.set_format_version(kCheckpointVersion);
+    *manifest.mutable_config() = config;
+    const std::string dense = JoinPath(temporary, "dense.safetensors");
+    EXPECT_TRUE(WriteSafetensors(dense, {}, {}).ok());
+    manifest.mutable_dense()->set_name("dense.safetensors");
+    manifest.mutable_dense()->set_bytes(*FileSize(dense));
+    manifest.mutable_dense()->set_checksum(*ChecksumFile(dense));
+    JobOptions options;
+    options.mode = JobOptions::Mode::kEvaluate;
+    options.config_root = folder_.path();
+    ASSIGN_OR_RETURN(options.checkpoint, CommitCheckpoint(temporary, manifest));
+    options.dataset = dataset;
     return ResolveJob(options);
   }
 
@@ -109,6 +131,37 @@ TEST_F(JobTest, WhatIsDerivedIsNotGiven) {
   const auto job = Resolve("model { unread_feature: 'shop' }");
   EXPECT_THAT(std::string(job.status().message()),
               HasSubstr("model.unread_feature: it is derived"));
+}
+
+TEST_F(JobTest, ACheckpointKeepsItsColumns) {
+  Config config = Resolve(absl::StrCat("model { ", kOwnReads, " }"))->config;
+  const auto without = Evaluate(config);
+  ASSERT_TRUE(without.ok()) << without.status();
+  EXPECT_THAT(without->config.model().unread_feature(), ElementsAre("shop"));
+  EXPECT_THAT(TablesOf(*without), ElementsAre("users user 0", "shared_4 item 1"));
+  // An earlier version's, in which nobody read the shop either.
+  config.mutable_model()->clear_unread_feature();
+  const auto with = Evaluate(config);
+  ASSERT_TRUE(with.ok()) << with.status();
+  EXPECT_THAT(with->config.model().unread_feature(), IsEmpty());
+  EXPECT_THAT(TablesOf(*with), ElementsAre("users user 0", "shared_4 item 1", "shared_4 shop 2"));
+  EXPECT_EQ(with->data.input.width, 3 * 4 + 2);
+}
+
+TEST_F(JobTest, AnEvaluationTakesThePositiveWeightsThatTheRunFound) {
+  Config config = Resolve("")->config;
+  config.mutable_dataset()->mutable_task(1)->set_positive_weight(7);
+  const auto evaluate = [&](const std::string& task) {
+    WriteCarelessly(folder_.File("datasets/auto.textproto"),
+                    absl::StrReplaceAll(kShop, {{R"(name: "buy")", task}}));
+    return Evaluate(config, "auto");
+  };
+  const auto job = evaluate(R"(name: "buy" auto_positive_weight: 1)");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_EQ(job->config.dataset().task(1).positive_weight(), 7);
+  EXPECT_FALSE(job->config.dataset().task(1).has_auto_positive_weight());
+  const auto other = evaluate(R"(name: "bought" auto_positive_weight: 1)");
+  EXPECT_THAT(std::string(other.status().message()), HasSubstr("the checkpoint's run did not"));
 }
 
 }  // namespace

@@ -73,6 +73,21 @@ TEST(CheckLabels, EveryBinaryTaskNeedsPositives) {
   }
 }
 
+TEST(CheckSameUnread, WhatHadColumnsKeepsThem) {
+  Manifest manifest;
+  DatasetConfig& dataset = *manifest.mutable_config()->mutable_dataset();
+  for (const char* name : {"user", "shop", "age"}) dataset.add_feature()->set_name(name);
+  manifest.mutable_config()->mutable_model()->add_unread_feature("age");
+  Config config = manifest.config();
+  EXPECT_TRUE(CheckSameUnread(manifest, config).ok());
+  config.mutable_model()->add_unread_feature("new");
+  EXPECT_TRUE(CheckSameUnread(manifest, config).ok());
+  config.mutable_model()->add_unread_feature("shop");
+  const absl::Status status = CheckSameUnread(manifest, config);
+  EXPECT_EQ(ExitCodeOf(status), ExitCode::kUsage);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("feature \"shop\": no task reads it"));
+}
+
 TEST(CheckLabels, NumbersNeedNone) {
   Config config;
   config.mutable_dataset()->add_task()->set_loss(TaskConfig::MSE);
