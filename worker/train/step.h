@@ -8,7 +8,7 @@
 // the dense rule. The push's reply carries the rows of t + 1. At steady state only messages'
 // headers allocate.
 //
-//   method           passes, optimizers and what they own
+//   method           passes, optimizers and what they own; step_setup hands it to the parts below
 //   step_ids         unique ids, their order on the wire, where rows come from and gradients go
 //   step_embeddings  rows -> network input, its gradient -> rows' gradients
 //   step_losses      what each example weighs
