@@ -383,7 +383,13 @@ int Main(int argc, char** argv) {
   GroupOptions options;
   options.peer_timeout_ms = kPeerTimeoutMs;
   auto all = OpenGroup(launch.by_mpi, options);
-  if (!all.ok()) return LeaveBeforeGroup(launch, "worker", all.status());
+  if (!all.ok()) {
+    // Each rank may have a failure of its own, or be alone with it.
+    const std::string rank = absl::StrCat("rank ", launch.rank);
+    PrintError(launch.by_mpi ? WithContext(all.status(), rank) : all.status());
+    if (launch.by_mpirun) HurryLauncher(/*after_ms=*/500);  // Others may be about to say theirs.
+    return static_cast<int>(ExitCodeOf(all.status()));
+  }
   World world;
   world.all = *std::move(all);
   status = RunRank(*std::move(job), &world);
