@@ -14,15 +14,31 @@
 namespace pagoda {
 namespace {
 
-bool HasTable(const Schema& schema, const std::string& name) {
-  return std::any_of(schema.table().begin(), schema.table().end(),
-                     [&](const TableSchema& table) { return table.name() == name; });
+void AddNote(const std::string& text, std::string* note) {
+  absl::StrAppend(note, note->empty() ? "" : "; ", text);
 }
 
-// Features' imports added to *rows, by ascending table, but for those into tables of `taken`.
-absl::Status AddImports(const Job& job, const Schema& taken, std::vector<InitRows>* rows,
+// The job's configuration without the imports of ids that the tables of `taken` have already: of
+// those the checkpoint's rows count, whatever is there.
+Config WithoutTaken(const Job& job, const Schema& taken, std::string* note) {
+  Config config = job.config;
+  for (FeatureConfig& feature : *config.mutable_dataset()->mutable_feature()) {
+    for (const EmbeddingFeature& one : job.data.input.embeddings) {
+      if (!feature.has_import() || one.name != feature.name()) continue;
+      if (!one.set.empty() || one.table < 0) continue;
+      if (!HasIds(taken, job.schema.table(one.table).name(), one.slot)) continue;
+      feature.clear_import();
+      AddNote(absl::StrCat("feature ", one.name, ": rows of the warm start, not the imported ones"),
+              note);
+    }
+  }
+  return config;
+}
+
+// The imports of the features of `config` added to *rows, by ascending table.
+absl::Status AddImports(const Job& job, const Config& config, std::vector<InitRows>* rows,
                         std::string* note) {
-  ASSIGN_OR_RETURN(std::vector<InitRows> imports, ReadImports(job.config, job.data));
+  ASSIGN_OR_RETURN(std::vector<InitRows> imports, ReadImports(config, job.data));
   for (InitRows& one : imports) {
     const std::string& table = job.schema.table(one.table).name();
     const bool is_given = std::any_of(rows->begin(), rows->end(), [&](const InitRows& given) {
@@ -32,12 +48,7 @@ absl::Status AddImports(const Job& job, const Schema& taken, std::vector<InitRow
       return UsageError(absl::StrCat("--init has rows of table ", table, ", which a feature ",
                                      "imports too; leave one of the two out"));
     }
-    absl::StrAppend(note, note->empty() ? "" : "; ", "table ", table, ": ");
-    if (HasTable(taken, table)) {
-      absl::StrAppend(note, "rows of the warm start, not the imported ones");
-      continue;
-    }
-    absl::StrAppend(note, one.ids.size(), " rows imported");
+    AddNote(absl::StrCat("table ", table, ": ", one.ids.size(), " rows imported"), note);
     rows->push_back(std::move(one));
   }
   std::sort(rows->begin(), rows->end(),
@@ -62,14 +73,14 @@ absl::Status PrepareGiven(const Job& job, bool is_first, const RowTools& tools,
   if (init.rows.empty() && !ImportsRows(job)) return absl::OkStatus();
   values->checkpoint = RowCheckpointPath(FirstValuesFolder(job));
   if (!is_first) return absl::OkStatus();
-  RETURN_IF_ERROR(AddImports(job, Schema(), &init.rows, &values->note));
+  RETURN_IF_ERROR(AddImports(job, job.config, &init.rows, &values->note));
   const auto write = [&](const std::string& directory) {
     return tools.write(directory, job.schema, init.rows);
   };
   return WriteRowCheckpoint(FirstValuesFolder(job), job.schema, write).status();
 }
 
-// The rows of a checkpoint, and imports into tables that it does not have.
+// The rows of a checkpoint, and imports of ids that its tables do not have.
 absl::StatusOr<std::vector<RowFile>> WriteWarmRows(const Job& job, const Manifest& manifest,
                                                    const RowTools& tools,
                                                    const std::string& directory,
@@ -78,7 +89,7 @@ absl::StatusOr<std::vector<RowFile>> WriteWarmRows(const Job& job, const Manifes
                    tools.carry(job.options.warm_start, manifest, job.schema, directory));
   std::vector<InitRows> rows;
   if (ImportsRows(job)) {
-    RETURN_IF_ERROR(AddImports(job, manifest.schema(), &rows, note));
+    RETURN_IF_ERROR(AddImports(job, WithoutTaken(job, manifest.schema(), note), &rows, note));
   }
   if (rows.empty()) return files;
   ASSIGN_OR_RETURN(const std::vector<RowFile> imported, tools.write(directory, job.schema, rows));
@@ -90,6 +101,7 @@ absl::Status PrepareWarm(const Job& job, bool is_first, const RowTools& tools,
                          FirstValues* values) {
   const std::string& from = job.options.warm_start;
   ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(from));
+  RETURN_IF_ERROR(CheckSameIds(manifest.schema(), job.schema));
   std::string imported;
   if (is_first) {
     RETURN_IF_ERROR(VerifyFiles(from, manifest));
@@ -103,6 +115,7 @@ absl::Status PrepareWarm(const Job& job, bool is_first, const RowTools& tools,
   values->note = absl::StrCat(imported, imported.empty() ? "" : "; ", "warm start from ", from,
                               ", step ", manifest.state().step());
   ASSIGN_OR_RETURN(std::vector<Tensor> dense, ReadDense(from));
+  values->stored_dense = dense.size();
   values->dense = DropForeignStates(std::move(dense), manifest.schema(), job.schema);
   return absl::OkStatus();
 }
@@ -129,7 +142,8 @@ absl::Status LoadFirstDense(const Job& job, FirstValues* values, Stepper& steppe
   const bool is_warm = !job.options.warm_start.empty();
   if (is_warm) {
     std::string note;
-    values->dense = TakeDense(std::move(values->dense), stepper.DenseTensors(), &note);
+    values->dense =
+        TakeDense(std::move(values->dense), values->stored_dense, stepper.DenseTensors(), &note);
     absl::StrAppend(&values->note, ": ", note);
   }
   if (values->dense.empty()) return absl::OkStatus();

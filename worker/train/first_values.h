@@ -1,6 +1,7 @@
 // What a fresh run begins with besides initial values: --init's file or --warm_start's checkpoint,
-// and the embeddings that features import (worker/data/vectors.h). Of a table that the checkpoint
-// of a warm start has, its rows are taken; one that --init has rows for may not be imported too.
+// and the embeddings that features import (worker/data/vectors.h). Of a feature whose ids
+// the checkpoint of a warm start has, its rows are taken; a table that --init has rows for may not
+// be imported into.
 //
 // Rows come to the shards as a checkpoint of rows alone that worker 0 writes into RUN_DIR/init and
 // hello names; dense tensors are loaded when the engine is there.
@@ -34,7 +35,8 @@ struct FirstValues {
   std::string checkpoint;            // Of the rows; empty: none.
   std::vector<int64_t> steps_taken;  // [optimizer], with --warm_start; else empty.
   std::vector<Tensor> dense;
-  std::string note;  // What a person should be told.
+  size_t stored_dense = 0;  // With --warm_start: tensors of its checkpoint, taken or not.
+  std::string note;         // What a person should be told.
 };
 
 // All workers call it.

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "common/errors.h"
+#include "common/optim/ema.h"
 #include "common/optim/same_state.h"
 
 namespace pagoda {
@@ -21,6 +22,13 @@ constexpr size_t kNamesTold = 5;
 
 const OptimizerSchema* FindOptimizer(const Schema& schema, absl::string_view name) {
   for (const OptimizerSchema& one : schema.optimizer()) {
+    if (one.name() == name) return &one;
+  }
+  return nullptr;
+}
+
+const TableSchema* FindTable(const Schema& schema, absl::string_view name) {
+  for (const TableSchema& one : schema.table()) {
     if (one.name() == name) return &one;
   }
   return nullptr;
@@ -56,6 +64,33 @@ bool SameDenseOptimizers(const Schema& a, const Schema& b) {
 
 }  // namespace
 
+bool HasIds(const Schema& schema, absl::string_view table, uint32_t slot) {
+  const TableSchema* const found = FindTable(schema, table);
+  return found != nullptr && absl::c_any_of(found->feature(), [&](const FeatureSchema& feature) {
+           return feature.slot() == slot;
+         });
+}
+
+absl::Status CheckSameIds(const Schema& from, const Schema& wanted) {
+  for (const TableSchema& table : wanted.table()) {
+    const TableSchema* const stored = FindTable(from, table.name());
+    if (stored == nullptr) continue;
+    for (const FeatureSchema& now : table.feature()) {
+      for (const FeatureSchema& then : stored->feature()) {
+        // Features without a slot have the table's ids in common.
+        if ((now.name() == then.name()) == (now.slot() == then.slot())) continue;
+        if (now.slot() == 0 && then.slot() == 0) continue;
+        return UsageError(absl::StrCat(
+            "table ", table.name(), ": feature \"", now.name(), "\" has slot ", now.slot(),
+            ", in the checkpoint \"", then.name(), "\" has ", then.slot(), ": its rows would be ",
+            "another's. Keep the order and the names of the checkpoint's features, put new ones ",
+            "behind them, or give new ones tables of their own"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
 std::vector<Tensor> DropForeignStates(std::vector<Tensor> stored, const Schema& from,
                                       const Schema& wanted) {
   std::set<std::string> names;
@@ -76,8 +111,8 @@ std::vector<Tensor> DropForeignStates(std::vector<Tensor> stored, const Schema& 
   return stored;
 }
 
-std::vector<Tensor> TakeDense(std::vector<Tensor> stored, const std::vector<Tensor>& wanted,
-                              std::string* note) {
+std::vector<Tensor> TakeDense(std::vector<Tensor> stored, size_t all,
+                              const std::vector<Tensor>& wanted, std::string* note) {
   std::map<std::string, Tensor*> by_name;
   for (Tensor& tensor : stored) by_name[tensor.name] = &tensor;
   std::vector<Tensor> taken;
@@ -88,11 +123,11 @@ std::vector<Tensor> TakeDense(std::vector<Tensor> stored, const std::vector<Tens
                       found->second->dtype == tensor.dtype;
     if (fits) {
       taken.push_back(std::move(*found->second));
-    } else {
+    } else if (!absl::EndsWith(tensor.name, kAverageSuffix)) {
       anew.push_back(tensor.name);
     }
   }
-  *note = absl::StrCat(taken.size(), " of its ", stored.size(), " dense tensors are taken");
+  *note = absl::StrCat(taken.size(), " of its ", all, " dense tensors are taken");
   if (!anew.empty()) {
     const size_t more = anew.size() > kNamesTold ? anew.size() - kNamesTold : 0;
     anew.resize(anew.size() - more);

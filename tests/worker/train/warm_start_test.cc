@@ -6,7 +6,10 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
+
+#include "common/errors.h"
 
 namespace pagoda {
 namespace {
@@ -68,6 +71,63 @@ TEST(DropForeignStates, AParameterMayBeCalledLikeAState) {
   const Schema adam = SchemaOf({{"dense", {"adam"}}});
   EXPECT_THAT(Left({"w.state"}, adam, SchemaOf({})), ElementsAre("w.state"));
   EXPECT_THAT(Left({}, adam, adam), IsEmpty());
+}
+
+// Tables with features, by slot.
+Schema TablesOf(
+    const std::map<std::string, std::vector<std::pair<std::string, uint32_t>>>& tables) {
+  Schema schema;
+  for (const auto& [name, features] : tables) {
+    TableSchema* const table = schema.add_table();
+    table->set_name(name);
+    for (const auto& [feature, slot] : features) {
+      FeatureSchema* const added = table->add_feature();
+      added->set_name(feature);
+      added->set_slot(slot);
+    }
+  }
+  return schema;
+}
+
+TEST(HasIds, OfATableAndASlot) {
+  const Schema schema = TablesOf({{"own", {{"a", 0}}}, {"shared_8", {{"b", 1}, {"d", 3}}}});
+  EXPECT_TRUE(HasIds(schema, "own", 0));
+  EXPECT_TRUE(HasIds(schema, "shared_8", 3));
+  EXPECT_FALSE(HasIds(schema, "shared_8", 2));
+  EXPECT_FALSE(HasIds(schema, "shared_4", 1));
+}
+
+TEST(CheckSameIds, FeaturesMayComeBehindAndGoFromBehind) {
+  const Schema two = TablesOf({{"own", {{"a", 0}}}, {"shared_8", {{"b", 1}, {"c", 2}}}});
+  const Schema more = TablesOf({{"new", {{"e", 0}}},
+                                {"own", {{"x", 0}, {"a", 0}}},
+                                {"shared_8", {{"b", 1}, {"c", 2}, {"d", 3}}}});
+  EXPECT_TRUE(CheckSameIds(two, more).ok());
+  EXPECT_TRUE(CheckSameIds(more, two).ok());
+  // c has moved to a table of another dim: nothing of it is taken.
+  EXPECT_TRUE(
+      CheckSameIds(two, TablesOf({{"shared_4", {{"c", 2}}}, {"shared_8", {{"b", 1}}}})).ok());
+}
+
+TEST(CheckSameIds, AFeatureMustNotTakeAnothersRows) {
+  const Schema stored = TablesOf({{"shared_8", {{"a", 1}, {"b", 2}}}});
+  for (const Schema& wanted :
+       {TablesOf({{"shared_8", {{"b", 1}}}}),                        // a has gone,
+        TablesOf({{"shared_8", {{"new", 1}, {"a", 2}, {"b", 3}}}}),  // one came before it,
+        TablesOf({{"shared_8", {{"a", 1}, {"c", 2}}}})}) {           // or in place of another.
+    EXPECT_EQ(ExitCodeOf(CheckSameIds(stored, wanted)), ExitCode::kUsage) << wanted.DebugString();
+  }
+}
+
+TEST(TakeDense, CountsWhatTheCheckpointHasAndNamesWhatStartsAnew) {
+  const auto tensor = [](const std::string& name) { return Tensor::F32(name, {1}, &kOne); };
+  std::string note;
+  const std::vector<Tensor> taken =
+      TakeDense({tensor("w"), tensor("gone")}, /*all=*/4,
+                {tensor("w"), tensor("w.ema"), tensor("new"), tensor("new.ema")}, &note);
+  ASSERT_EQ(taken.size(), 1u);
+  EXPECT_EQ(taken[0].name, "w");
+  EXPECT_EQ(note, "1 of its 4 dense tensors are taken; these start anew: new");
 }
 
 TEST(TakeClocks, OnlyWithTheStates) {
