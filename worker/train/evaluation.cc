@@ -86,7 +86,11 @@ Evaluator EvaluatorOf(const Loaded& loaded, const Cluster& cluster) {
   return {cluster.workers, loaded.dataset.get(), &loaded.job.config, &loaded.program->heads()};
 }
 
-absl::Status Finish(const Cluster& cluster, Loaded& loaded) {
+// Ends the job on the servers, which otherwise wait for it, and gives what was done before: OK, or
+// an error that all workers have (agreement.h).
+absl::Status Finish(const absl::Status& done, const Cluster& cluster, Loaded& loaded) {
+  // Of another error some worker may not know, and would not come along.
+  if (!done.ok() && !IsAgreed(done)) return done;
   absl::Status status;
   if (cluster.workers->rank() == 0) {
     status = loaded.engine.session->Shutdown();
@@ -94,7 +98,8 @@ absl::Status Finish(const Cluster& cluster, Loaded& loaded) {
       if (status.ok() && !folder.empty()) status = RemoveTree(folder);
     }
   }
-  return ShareStatus(*cluster.workers, 0, status);
+  status = ShareStatus(*cluster.workers, 0, status);
+  return done.ok() ? status : done;
 }
 
 struct CsvColumn {
@@ -201,12 +206,11 @@ absl::Status RunEvaluate(Job job, const Cluster& cluster) {
     for (const std::string& line : GatesTable(evaluation.gates)) progress.Line(line);
     const std::string unseen = UnseenText(split, evaluation.unseen);
     if (!unseen.empty()) progress.Line(unseen);
-    progress.Line(
-        EvalLine(split, step, evaluation.tasks, loaded->job.config.train().best_by(),
-                 evaluation.unseen)
-            .ToString());
+    progress.Line(EvalLine(split, step, evaluation.tasks, loaded->job.config.train().best_by(),
+                           evaluation.unseen)
+                      .ToString());
   }
-  return Finish(cluster, *loaded);
+  return Finish(absl::OkStatus(), cluster, *loaded);
 }
 
 absl::Status RunPredict(Job job, const Cluster& cluster) {
@@ -222,8 +226,7 @@ absl::Status RunPredict(Job job, const Cluster& cluster) {
     ConvertPredictions(loaded->job.config, heads, loaded->job.manifest->state(), &predictions);
     status = WriteCsv(loaded->job.options.output, ColumnsOf(loaded->job, heads, predictions));
   }
-  RETURN_IF_ERROR(ShareStatus(*cluster.workers, 0, status));
-  return Finish(cluster, *loaded);
+  return Finish(ShareStatus(*cluster.workers, 0, status), cluster, *loaded);
 }
 
 absl::Status RunFuse(Job job, const Cluster& cluster) {
@@ -238,7 +241,8 @@ absl::Status RunFuse(Job job, const Cluster& cluster) {
     has_rows.Update(
         UsageError(absl::StrCat("--mode=fuse: the data set has no ", SplitName(split), " rows")));
   }
-  RETURN_IF_ERROR(AgreeStatus(*cluster.workers, has_rows));
+  has_rows = AgreeStatus(*cluster.workers, has_rows);
+  if (!has_rows.ok()) return Finish(has_rows, cluster, *loaded);
   const Evaluator evaluator = EvaluatorOf(*loaded, cluster);
   Stepper& stepper = *loaded->engine.stepper;
   ASSIGN_OR_RETURN(SplitPredictions valid, evaluator.Predict(VALID, stepper));
@@ -252,8 +256,7 @@ absl::Status RunFuse(Job job, const Cluster& cluster) {
     Progress progress(stdout, StdoutIsTerminal(), cluster.clock);
     if (status.ok()) ReportFusion(loaded->job, options, of_valid, of_test, &progress);
   }
-  RETURN_IF_ERROR(ShareStatus(*cluster.workers, 0, status));
-  return Finish(cluster, *loaded);
+  return Finish(ShareStatus(*cluster.workers, 0, status), cluster, *loaded);
 }
 
 }  // namespace pagoda
