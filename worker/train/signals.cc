@@ -18,17 +18,28 @@ constexpr int kInterrupted = 128 + SIGINT;  // As shells have it.
 std::atomic<bool> leave_requested{false};
 std::atomic<bool> released{false};
 
+// Shells start what runs in the background with SIGINT ignored, so that Ctrl-C is not for it.
+// (A signal that is blocked waits even where it is ignored.)
+bool IsIgnored(int signal) {
+  struct sigaction action;
+  CHECK_EQ(sigaction(signal, nullptr, &action), 0);
+  return action.sa_handler == SIG_IGN;
+}
+
 sigset_t LeaveSignals(bool by_mpirun) {
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGUSR1);
-  sigaddset(&signals, by_mpirun ? SIGCONT : SIGINT);
+  if (by_mpirun) {
+    sigaddset(&signals, SIGCONT);
+  } else if (!IsIgnored(SIGINT)) {
+    sigaddset(&signals, SIGINT);
+  }
   return signals;
 }
 
-void TakeSignals(bool by_mpirun) {
-  const sigset_t signals = LeaveSignals(by_mpirun);
+void TakeSignals(const sigset_t signals) {
   for (int taken = 0;;) {
     siginfo_t info;
     const int signal = sigwaitinfo(&signals, &info);
@@ -41,7 +52,7 @@ void TakeSignals(bool by_mpirun) {
     if (signal == SIGINT) {
       std::fputs(
           "worker: interrupted; the same command with --resume goes on from the newest "
-          "checkpoint\n",
+          "checkpoint, if there is one\n",
           stderr);
       _exit(kInterrupted);
     }
@@ -57,7 +68,7 @@ void CatchLeaveSignals(bool by_mpirun) {
   const sigset_t signals = LeaveSignals(by_mpirun);
   const int error = pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   CHECK_EQ(error, 0);
-  std::thread(TakeSignals, by_mpirun).detach();
+  std::thread(TakeSignals, signals).detach();
 }
 
 void ReleaseLeaveSignals() { released = true; }

@@ -1,6 +1,6 @@
 // Requests to leave: SIGTERM and SIGUSR1 ask for a checkpoint and an exit at the next step
-// boundary; a second one leaves at once. SIGINT (Ctrl-C) leaves at once, and says how to go on;
-// under mpirun it goes to mpirun.
+// boundary; a second one leaves at once. SIGINT (Ctrl-C) leaves at once, and says how to go on,
+// unless this process was started with SIGINT ignored; under mpirun it goes to mpirun.
 //
 // A thread of its own waits for them and all others block them, because a handler must not run on a
 // thread that computes: oneDNN's generated kernels (2.6.3) do not survive a signal frame on their
