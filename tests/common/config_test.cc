@@ -138,6 +138,8 @@ TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
       {"train { ema_decay: nan }", "train.ema_decay = nan: must be in [0, 1)"},
       {"train { method: ALTERNATING task { name: 'income' steps: 0 } }",
        "train.task[income].steps = 0"},
+      {"train { method: ALTERNATING task { name: 'income' steps: 1048577 } }",
+       "train.task[income].steps = 1048577: must be between 1 and 1048576"},
       {"dataset { task { name: 'b' label: 'z' } } train { method: ALTERNATING task { name: "
        "'income' steps: 2 } }",
        "train.task[b].steps: is missing, task income has a number"},

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "proto/config.pb.h"
 
@@ -20,9 +21,7 @@ class Schedule {
         evaluate_every_(train.evaluate_every_steps() > 0 ? train.evaluate_every_steps()
                                                          : steps_per_epoch),
         checkpoint_every_(train.checkpoint_every_steps()),
-        end_step_(train.has_max_steps()
-                      ? std::min(train.max_steps(), train.epochs() * steps_per_epoch)
-                      : train.epochs() * steps_per_epoch) {}
+        end_step_(EndStep(train, steps_per_epoch)) {}
 
   int64_t steps_per_epoch() const { return steps_per_epoch_; }
   // The job has done all of its work after so many steps.
@@ -36,6 +35,15 @@ class Schedule {
   }
 
  private:
+  // Epochs without end are allowed: more steps than can be counted are the most that can.
+  static int64_t EndStep(const TrainConfig& train, int64_t steps_per_epoch) {
+    int64_t steps;
+    if (__builtin_mul_overflow(int64_t{train.epochs()}, steps_per_epoch, &steps)) {
+      steps = std::numeric_limits<int64_t>::max();
+    }
+    return train.has_max_steps() ? std::min(train.max_steps(), steps) : steps;
+  }
+
   const int64_t steps_per_epoch_;
   const int64_t evaluate_every_;
   const int64_t checkpoint_every_;
