@@ -1,6 +1,7 @@
 #include <bzlib.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <zlib.h>
 #include <zstd.h>
 
@@ -168,6 +169,17 @@ TEST(ByteReader, PipeThatFailsIsAnErrorAfterItsOutput) {
   EXPECT_THAT(ReadAll("kill -9 $$ |", 100).status().message(), HasSubstr("signal 9"));
   EXPECT_FALSE(ReadAll("exec /no/such/program 2>/dev/null |", 100).ok());
   EXPECT_EQ(ExitCodeOf(ReadAll("  |", 100).status()), ExitCode::kUsage);
+}
+
+// A worker blocks SIGTERM; what it starts must not.
+TEST(ByteReader, PipeGetsSignalsThatThisProcessBlocks) {
+  sigset_t blocked, before;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTERM);
+  ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &blocked, &before), 0);
+  const auto ended = ReadAll("kill -TERM $$; echo survived |", 100);
+  ASSERT_EQ(pthread_sigmask(SIG_SETMASK, &before, nullptr), 0);
+  EXPECT_THAT(ended.status().message(), HasSubstr("signal 15"));
 }
 
 TEST(ByteReader, PipeMayBeLeftEarly) {
