@@ -104,6 +104,26 @@ TEST_F(Imports, FineTunedRowsStartWhereTheFileSays) {
   EXPECT_EQ(Field(LastEvent(RunDir("tuned"), "eval"), "unseen"), "");
 }
 
+// By features, not tables: those of a new one are imported beside the rows of a warm start.
+TEST_F(Imports, OfANewFeatureJoinTheRowsOfAWarmStart) {
+  const std::string import =
+      absl::StrCat("import { format: 'tsv' path: '", folder_.File("vectors.tsv"), "' } ");
+  const std::string still = "optimizer { name: 'sparse' rule: 'adam' learning_rate: 1e-30 } ";
+  OutputOf(Worker("first", absl::StrCat("feature { name: 'id_0' ", import, "} ")));
+  const auto row = [&](const std::string& run, const std::string& feature) {
+    return OutputOf({Binary("psctl"), "lookup", "--checkpoint=" + RunDir(run) + "/checkpoints/best",
+                     "--table=" + feature, absl::StrCat("--id=", kNever)});
+  };
+  const std::string output =
+      OutputOf(Worker("warm",
+                      absl::StrCat("feature { name: 'id_0' ", import, "} ",
+                                   "feature { name: 'again' column: 'id_0' ", import, "} "),
+                      still, {"--warm_start=" + RunDir("first") + "/checkpoints/best"}));
+  EXPECT_THAT(output, HasSubstr("feature id_0: rows of the warm start, not the imported ones"));
+  EXPECT_THAT(output, HasSubstr("table shared_4: 21 rows imported"));
+  EXPECT_THAT(row("warm", "again"), HasSubstr(absl::StrCat(Number(kNever, 3))));
+}
+
 TEST_F(Imports, ErrorsAreToldOnce) {
   WriteTestFile(folder_.File("vectors.tsv"), "1\t2\t3\t4\t5\n2\t2\t3\t4\n");
   const Finished bad = RunProcess(Mpirun(2, Worker("bad", Import())), kRunLimitSeconds);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
@@ -128,6 +129,30 @@ TEST_F(Losses, EveryOneLearnsAndIsReported) {
   EXPECT_NEAR(Number(line, "amount", "pcoc"), 1, 0.1);
   EXPECT_NEAR(Number(line, "mse", "pcoc"), 1, 0.15);
   EXPECT_THAT(line, HasSubstr("\"buckets\":[{"));
+}
+
+// Of the last checkpoint of a run whose end is no evaluation: its predictions are means, too.
+TEST_F(Losses, EveryCheckpointHasItsSmearingFactors) {
+  for (const char* valid : {"", "source { path: 'valid.csv' split: VALID } "}) {
+    WriteTestFile(folder_->File("means.textproto"),
+                  absl::StrCat("dataset { name: 'means' ",
+                               "column: ['user', 'item', 'seconds', 'click', 'grade'] ",
+                               "source { path: 'train.csv' split: TRAIN } ", valid,
+                               "feature { name: 'user' } feature { name: 'item' } ",
+                               "task { name: 'mse' loss: MSE label: 'seconds' ",
+                               "label_transform: LOG1P inverse: MEAN } } ",
+                               "model { expert: 16 experts: 2 tower: 8 embedding_dim: 4 }"));
+    const std::string run = folder_->File(absl::StrCat("means", std::strlen(valid)));
+    OutputOf({Binary("worker"), "--model=" + folder_->File("model.textproto"),
+              "--dataset=" + folder_->File("means.textproto"), "--run_dir=" + run, "--max_steps=7",
+              "--lanes=2"});
+    ASSERT_EQ(NewestCheckpoint(run), 7);
+    const std::string manifest =
+        ReadText(run + "/checkpoints/step-000000000007/manifest.textproto");
+    const size_t at = manifest.find("factor: ");
+    ASSERT_NE(at, std::string::npos) << manifest;
+    EXPECT_GT(std::strtod(manifest.c_str() + at + 8, nullptr), 1.1) << manifest;
+  }
 }
 
 TEST_F(Losses, GatesAreMeasured) {

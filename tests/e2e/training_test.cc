@@ -259,6 +259,35 @@ TEST_F(Training, AnInterruptSaysHowToGoOn) {
   EXPECT_THAT(left.output, HasSubstr("--resume"));
 }
 
+// As a shell starts what runs in the background.
+TEST_F(Training, AnInterruptThatWasIgnoredBeforeStaysSo) {
+  Process process(Joined({"sh", "-c", "trap '' INT; exec \"$0\" \"$@\""},
+                         Worker("background", EndlessFlags())));
+  AwaitFirstStep("background");
+  process.Signal(SIGINT);
+  const std::string then = LastEvent(RunDir("background"), "step");
+  for (int i = 0; i < 1000 && LastEvent(RunDir("background"), "step") == then; ++i) usleep(10'000);
+  EXPECT_FALSE(process.HasEnded());
+  process.Signal(SIGTERM);
+  const Finished left = process.Wait(kRunLimitSeconds);
+  EXPECT_EQ(left.exit_code, 85) << left.output;
+}
+
+// Its servers are told that it is over: they would else wait for it, and refuse the next job.
+TEST_F(Training, AFailedPredictionLeavesItsServers) {
+  ASSERT_EQ(RunProcess(Worker("predicted"), kRunLimitSeconds).exit_code, 0);
+  StandingServers servers(2, folder_->File("predicting-server"));
+  const auto predict = [&](const std::string& output) {
+    return RunProcess({Binary("worker"), "--mode=predict", servers.Flag(), "--output=" + output,
+                       "--checkpoint=" + RunDir("predicted") + "/checkpoints/best"},
+                      kRunLimitSeconds);
+  };
+  EXPECT_EQ(predict(folder_->File("no/such/folder")).exit_code, 74);
+  const Finished done = predict(folder_->File("predictions.csv"));
+  EXPECT_EQ(done.exit_code, 0) << done.output;
+  EXPECT_LT(done.seconds, 10);
+}
+
 // 160,000 ids, of which 24,000 training rows of 16 draw nine in ten: about 145,000 rows of 56 bytes
 // (header 8, 4 weights, Adam's 8 states). A twentieth of these bytes is 0.388 MiB, over all
 // processes; the pinned rows of two steps of 64 examples, which are the floor, fit.

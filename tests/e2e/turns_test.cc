@@ -129,6 +129,38 @@ TEST_F(Turns, ATaskDoesNotDependOnAnothersFile) {
   EXPECT_NE(DigestOf(RunDir("forwards")), DigestOf(RunDir("backwards")));
 }
 
+// Escm2's loss of the conversion reads which rows have a click: in the conversion's turn, too.
+TEST_F(Turns, ALossMayReadAnotherTasksLabels) {
+  std::ostringstream rows;
+  for (int i = 0; i < 600; ++i) {
+    const uint32_t draw = static_cast<uint32_t>(i) * 2654435761u >> 8;
+    const bool click = draw % 3 == 0, buy = click && draw % 2 == 0;
+    rows << "u" << draw % 97 << "," << draw / 97 % 53 << "," << click << "," << buy << "\n";
+  }
+  WriteTestFile(folder_.File("funnel.csv"), rows.str());
+  WriteTestFile(folder_.File("funnel.textproto"), R"(dataset {
+  name: "funnel"
+  column: ["user", "item", "clicked", "bought"]
+  source { path: "funnel.csv" split: TRAIN }
+  feature { name: "user" }
+  feature { name: "item" }
+  task { name: "click" label: "clicked" }
+  task { name: "buy" label: "bought" }
+  funnel: ["click", "buy"]
+})");
+  const auto digest = [&](const std::string& run, double weight) {
+    OutputOf({Binary("worker"), "--model=escm2", "--dataset=" + folder_.File("funnel.textproto"),
+              "--config_root=" PAGODA_SOURCE_DIR "/configs", "--run_dir=" + RunDir(run),
+              "--lanes=2", "--batch_size=64", "--max_steps=5",
+              absl::StrCat("--override=model { embedding_dim: 4 bottom: [16] tower: [8] "
+                           "parameter { name: 'counterfactual_weight' value: ",
+                           weight, " } } train { method: ALTERNATING ",
+                           "task { name: 'click' steps: 3 } task { name: 'buy' steps: 2 } }")});
+    return DigestOf(RunDir(run));
+  };
+  EXPECT_NE(digest("light", 0.1), digest("heavy", 1));
+}
+
 TEST_F(Turns, ATaskWithoutRowsOfItsOwnIsAnError) {
   WriteTestFile(folder_.File("buys.csv"), "");
   const Finished done = RunProcess(Worker("empty"), kRunLimitSeconds);
