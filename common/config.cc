@@ -216,8 +216,11 @@ absl::StatusOr<std::string> FindConfigFile(const std::string& config_root, const
   for (absl::string_view file : *files) {
     if (absl::ConsumeSuffix(&file, kExtension)) known.emplace_back(file);
   }
-  return absl::NotFoundError(
-      absl::StrCat("no \"", name_or_path, "\" in ", folder, NearestHint(name_or_path, known)));
+  std::string hint = NearestHint(name_or_path, known);
+  for (const std::string& here : {name_or_path, absl::StrCat(name_or_path, kExtension)}) {
+    if (FileSize(here).ok()) hint = absl::StrCat("; the file of this folder is ./", here);
+  }
+  return absl::NotFoundError(absl::StrCat("no \"", name_or_path, "\" in ", folder, hint));
 }
 
 }  // namespace pagoda

@@ -113,6 +113,18 @@ TEST(FindConfigFile, ByNameByPathOrWithAHint) {
   EXPECT_FALSE(FindConfigFile(root.path(), "models", "").ok());
 }
 
+TEST(FindConfigFile, AFileOfTheWorkingDirectoryIsNamed) {
+  const TemporaryDirectory root, here;
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(here.path());
+  ASSERT_TRUE(MakeDirectories(root.File("datasets")).ok());
+  ASSERT_TRUE(WriteFileAtomically("ads.textproto", "").ok());
+  EXPECT_EQ(*FindConfigFile(root.path(), "datasets", "ads.textproto"), "ads.textproto");
+  EXPECT_THAT(FindConfigFile(root.path(), "datasets", "ads").status().message(),
+              HasSubstr("; the file of this folder is ./ads.textproto"));
+  std::filesystem::current_path(before);
+}
+
 constexpr char kGood[] =
     "model { name: 'ple' } optimizer { name: 'sparse' rule: 'adam' } optimizer { name: 'dense' "
     "rule: 'adam' }"
