@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <filesystem>
+
 #include "common/checks.h"
 #include "common/errors.h"
 #include "common/io/file.h"
