@@ -1,5 +1,5 @@
 // Helpers of this folder's tests: configurations from text, files in a folder of the test's own,
-// open data sets.
+// open data sets, a small shop's.
 #ifndef PAGODA_TESTS_WORKER_DATA_SUPPORT_H_
 #define PAGODA_TESTS_WORKER_DATA_SUPPORT_H_
 
@@ -59,6 +59,34 @@ inline Batch FillAll(const Dataset& dataset, Split split) {
   const absl::Status filled = dataset.Fill(split, records, &batch);
   EXPECT_TRUE(filled.ok()) << filled;
   return batch;
+}
+
+// A small data set, of columns user, item, tags, price, time, y.
+inline Config ShopConfig() {
+  return ConfigFromText(R"pb(
+    model { embedding_dim: 4 }
+    dataset {
+      name: "shop"
+      csv { header: true }
+      source { path: "*.csv" split: TRAIN }
+      feature { name: "user" }
+      feature { name: "item" dim: 8 }
+      feature { name: "tags" kind: ID_LIST }
+      feature { name: "price" kind: DENSE transform: Z_SCORE }
+      feature { name: "price_bucket" kind: BUCKET column: "price" buckets: 4 }
+      task { name: "buy" label: "y" }
+    })pb");
+}
+
+// Of users [first, first + count), behind a header.
+inline std::string ShopRows(int first, int count) {
+  std::string text = "user,item,tags,price,time,y\n";
+  for (int i = first; i < first + count; ++i) {
+    text += std::to_string(i) + ",item" + std::to_string(i % 3) + ",1|2|" + std::to_string(i) +
+            "," + std::to_string(i) + "," + std::to_string(1000 - i) + "," + std::to_string(i % 2) +
+            "\n";
+  }
+  return text;
 }
 
 }  // namespace pagoda
