@@ -6,7 +6,10 @@
 // `two_passes` is the same with a backward pass a task, each of its own loss (5/3 of `train` if all
 // were shared); `predict` is forward alone. Counters: GFLOP/s of multiply-adds that the model needs
 // (3 x 2 x a row's for training, passes counted once), and the share of the peak, which a loop of
-// register multiply-adds finds in this program.
+// register multiply-adds finds in this program. `beside_plain` is a step of the same model with
+// another kind of layer, or with a sequence of 20 places of 16 columns for one of the features,
+// each behind a step of the plain model: `plain_ms` and `ms` are their means, `cost_%` the
+// difference.
 //
 //   taskset -c 0 build/bin/graph_bench [--benchmark_filter=train]
 //
@@ -16,11 +19,13 @@
 
 #include <algorithm>
 #include <ctime>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "common/random.h"
+#include "google/protobuf/text_format.h"
 #include "worker/graph/program.h"
 #include "worker/models/model.h"
 
@@ -90,7 +95,25 @@ double PeakFlops() {
   return peak;
 }
 
-Config MmoeConfig() {
+// Text of a Config over the workload's; a sequence: "clicks" instead of one feature.
+struct Variant {
+  const char* name;
+  const char* text = "";
+  bool has_sequence = false;
+};
+
+constexpr Variant kVariants[] = {
+    {"batch_norm", "model { normalization: BATCH }"},
+    {"layer_norm", "model { normalization: LAYER }"},
+    {"prelu", "model { activation: PRELU }"},
+    {"gelu", "model { activation: GELU }"},
+    {"dropout", "model { dropout: 0.2 }"},
+    {"self_attention", "model { sequence { feature: 'clicks' heads: 2 } }", true},
+    {"target_attention",
+     "model { sequence { feature: 'clicks' pooling: TARGET target: 'item' hidden: 36 } }", true},
+};
+
+Config MmoeConfig(const Variant& variant) {
   Config config;
   ModelConfig& model = *config.mutable_model();
   model.set_name("mmoe");
@@ -98,17 +121,42 @@ Config MmoeConfig() {
   for (int width : {256, 128}) model.add_expert(width);
   for (int width : {128, 64}) model.add_tower(width);
   for (const char* task : {"a", "b"}) config.mutable_dataset()->add_task()->set_name(task);
+  Config over;
+  CHECK(google::protobuf::TextFormat::ParseFromString(variant.text, &over)) << variant.text;
+  config.MergeFrom(over);
   return config;
 }
 
-constexpr int kInputWidth = 16 * 16 + 8;
+constexpr int kDim = 16, kPlaces = 20, kDense = 8;
+
+ModelInput InputOf(const Variant& variant) {
+  ModelInput input;
+  const auto add = [&](const std::string& name, int count) {
+    input.features.push_back({"", name, {input.width, count}});
+    input.width += count;
+  };
+  add("item", kDim);
+  if (variant.has_sequence) {
+    add("clicks", kPlaces * kDim);
+    input.features.back().mask = {input.width, kPlaces};
+    input.width += kPlaces;
+  } else {
+    add("clicks", kDim);
+  }
+  for (int f = 2; f < 16; ++f) add("f" + std::to_string(f), kDim);
+  add("dense", kDense);
+  input.features.back().is_dense = true;
+  return input;
+}
 
 // One lane's buffers for `rows` rows.
 class Lane {
  public:
   // A backward pass for each of `pass_tasks`; none: one of all tasks.
-  explicit Lane(int rows, const std::vector<std::string>& pass_tasks = {}) : rows_(rows) {
-    auto graph = BuildModel(MmoeConfig(), kInputWidth);
+  explicit Lane(int rows, const std::vector<std::string>& pass_tasks = {},
+                const Variant& variant = {"plain"})
+      : rows_(rows), width_(InputOf(variant).width) {
+    auto graph = BuildModel(MmoeConfig(variant), InputOf(variant));
     CHECK(graph.ok()) << graph.status();
     Program::Options options;
     for (const std::string& task : pass_tasks) options.passes.push_back({.tasks = {task}});
@@ -118,8 +166,10 @@ class Lane {
     runner_ = program_->NewRunner();
     parameters_.resize(program_->parameter_count());
     program_->InitParameters(1, parameters_.data());
-    x_.resize(size_t(rows) * kInputWidth);
+    x_.resize(size_t(rows) * width_);
     for (size_t i = 0; i < x_.size(); ++i) x_[i] = ToUnitFloat(Philox(1, 2, i)[0]) - 0.5f;
+    if (variant.has_sequence) FillPlaces(InputOf(variant).features[1].mask);
+    for (int r = 0; r < rows; ++r) records_.push_back(r);
     labels_.resize(rows);
     for (int r = 0; r < rows; ++r) labels_[r] = static_cast<float>(Philox(1, 3, r)[0] & 1);
     weights_.assign(rows, 1.0f / static_cast<float>(rows));
@@ -138,7 +188,7 @@ class Lane {
       for (int p = 0; p < passes_; ++p) {
         args.passes[p].gradients = gradients_[s].data() + p * parameters_.size();
         args.passes[p].dx =
-            dx_.data() + p * x_.size() + size_t(SliceBegin(rows_, s, slices_)) * kInputWidth;
+            dx_.data() + p * x_.size() + size_t(SliceBegin(rows_, s, slices_)) * width_;
       }
       args.losses = losses;
       runner_->Run(args);
@@ -159,11 +209,21 @@ class Lane {
   double multiply_adds() const { return double(program_->multiply_adds_per_row()) * rows_; }
 
  private:
+  // Row r has r % 21 values: ten places of twenty on average.
+  void FillPlaces(ColumnRange mask) {
+    for (int r = 0; r < rows_; ++r) {
+      for (int place = 0; place < mask.count; ++place) {
+        x_[size_t(r) * width_ + mask.begin + place] = place < r % (kPlaces + 1) ? 1 : 0;
+      }
+    }
+  }
+
   RunArgs Slice(int s) const {
     const int begin = SliceBegin(rows_, s, slices_);
     RunArgs args;
     args.rows = SliceBegin(rows_, s + 1, slices_) - begin;
-    args.x = x_.data() + size_t(begin) * kInputWidth;
+    args.x = x_.data() + size_t(begin) * width_;
+    args.context = {.training = true, .seed = 1, .global_rows = records_.data() + begin};
     args.parameters = parameters_.data();
     args.labels.assign(2, labels_.data() + begin);
     args.loss_weights.assign(2, weights_.data() + begin);
@@ -182,10 +242,11 @@ class Lane {
     }
   }
 
-  int rows_, slices_, passes_;
+  int rows_, width_, slices_, passes_;
   std::unique_ptr<Program> program_;
   std::unique_ptr<Runner> runner_;
   std::vector<float> parameters_, x_, labels_, weights_, dx_, predictions_;
+  std::vector<int64_t> records_;
   std::vector<std::vector<float>> gradients_;  // [slice][pass, parameter_count]
 };
 
@@ -222,6 +283,31 @@ void BM_predict(benchmark::State& state) {
   Report(state, 2 * lane.multiply_adds(), ThreadSeconds() - start);
 }
 BENCHMARK(BM_predict)->Arg(1)->Arg(128)->Arg(512)->Arg(4096)->Unit(benchmark::kMillisecond);
+
+void BM_beside_plain(benchmark::State& state) {
+  const Variant& variant = kVariants[state.range(0)];
+  const int rows = static_cast<int>(state.range(1));
+  Lane plain(rows), other(rows, {}, variant);
+  plain.Train();
+  other.Train();
+  double seconds[2] = {};
+  const auto time = [](Lane* lane) {
+    const double start = ThreadSeconds();
+    lane->Train();
+    return ThreadSeconds() - start;
+  };
+  for (auto _ : state) {
+    seconds[0] += time(&plain);
+    seconds[1] += time(&other);
+  }
+  state.SetLabel(variant.name);
+  state.counters["plain_ms"] = 1e3 * seconds[0] / static_cast<double>(state.iterations());
+  state.counters["ms"] = 1e3 * seconds[1] / static_cast<double>(state.iterations());
+  state.counters["cost_%"] = 100 * (seconds[1] / seconds[0] - 1);
+}
+BENCHMARK(BM_beside_plain)
+    ->ArgsProduct({benchmark::CreateDenseRange(0, std::size(kVariants) - 1, 1), {512, 2048}})
+    ->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace pagoda
