@@ -1,7 +1,7 @@
 // The oracle's values (reference.cc), and its nodes without parameters, one row at a time.
 //
-// Letters: R rows; of node n and row r, y is the output and x input i; d is the width of one expert.
-// A `d` before a name is the gradient of the loss with respect to it; gradients are added to.
+// Letters: R rows; of node n and row r, y is the output and x an input; d columns of one expert. A
+// `d` before a name is the gradient of the loss with respect to it; gradients are added to.
 //
 // **Confined to one thread.**
 #ifndef PAGODA_WORKER_GRAPH_REFERENCE_NODES_H_
