@@ -1,5 +1,5 @@
-// Row files from weights that come from outside (worker's --init, a feature's import), for a shard to
-// load.
+// Row files from weights that come from outside (worker's --init, a feature's import), for a shard
+// to load.
 //
 // Thread-safe (a function over files).
 #ifndef PAGODA_PS_GIVEN_ROWS_H_
