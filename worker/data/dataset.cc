@@ -162,7 +162,7 @@ class RecordDataset : public Dataset {
   const std::vector<int64_t>& positives() const override { return summary_.positives; }
   const std::vector<int64_t>& negatives() const override { return summary_.negatives; }
 
-  RecordRuns TaskRecords(int task) const override;
+  std::vector<RecordRuns> TaskRecords() const override;
   absl::Status Fill(Split split, absl::Span<const int64_t> records, Batch* batch) const override;
 
  private:
@@ -256,12 +256,14 @@ absl::Status RecordDataset::StampPipes(const std::string& folder) {
   return absl::OkStatus();
 }
 
-RecordRuns RecordDataset::TaskRecords(int task) const {
+std::vector<RecordRuns> RecordDataset::TaskRecords() const {
   const RecordFile& file = *records_[TRAIN];
-  RecordRuns runs;
+  std::vector<RecordRuns> runs(schema_.tasks.size());
   for (int64_t n = 0; n < file.rows(); ++n) {
     const auto* weights = reinterpret_cast<const float*>(file.record(n) + layout_.weights_at);
-    if (weights[task] != 0) runs.Add(n);
+    for (size_t task = 0; task < runs.size(); ++task) {
+      if (weights[task] != 0) runs[task].Add(n);
+    }
   }
   return runs;
 }

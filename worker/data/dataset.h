@@ -70,8 +70,8 @@ class Dataset {
   virtual const std::vector<int64_t>& positives() const = 0;
   virtual const std::vector<int64_t>& negatives() const = 0;
 
-  // The records of TRAIN that weigh something in the task's loss; reads all of them.
-  virtual RecordRuns TaskRecords(int task) const = 0;
+  // [task]: the records of TRAIN that weigh something in its loss; reads all records, once.
+  virtual std::vector<RecordRuns> TaskRecords() const = 0;
 
   // The examples with these record numbers, in this order.
   virtual absl::Status Fill(Split split, absl::Span<const int64_t> records, Batch* batch) const = 0;

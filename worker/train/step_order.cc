@@ -34,12 +34,14 @@ absl::StatusOr<std::unique_ptr<StepOrder>> StepOrder::Make(const Config& config,
                                                            const Dataset& dataset) {
   const TrainConfig& train = config.train();
   auto order = std::make_unique<StepOrder>();
+  std::vector<RecordRuns> records;  // [task], once a task has a turn: they are read for it.
   int64_t round_steps = 0, rounds = 0;
   for (int t = 0; t < config.dataset().task_size(); ++t) {
     const TaskConfig& task = config.dataset().task(t);
     const int64_t steps = StepsOf(train, task.name());
     if (steps == 0) continue;
-    RecordRuns runs = dataset.TaskRecords(t);
+    if (records.empty()) records = dataset.TaskRecords();
+    RecordRuns& runs = records[t];
     if (runs.count() == 0) {
       return DataError(absl::StrCat("train.task[", task.name(), "].steps: no training row weighs ",
                                     "anything in its loss"));

@@ -25,7 +25,7 @@ class Counts : public Dataset {
   int64_t rows(Split) const override { return rows_; }
   const std::vector<int64_t>& positives() const override { return positives_; }
   const std::vector<int64_t>& negatives() const override { return positives_; }
-  RecordRuns TaskRecords(int) const override { return {}; }
+  std::vector<RecordRuns> TaskRecords() const override { return {}; }
   absl::Status Fill(Split, absl::Span<const int64_t>, Batch*) const override {
     return absl::UnimplementedError("not needed here");
   }

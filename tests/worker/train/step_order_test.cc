@@ -30,9 +30,12 @@ class FakeDataset : public Dataset {
   int64_t rows(Split split) const override { return split == TRAIN ? rows_ : 0; }
   const std::vector<int64_t>& positives() const override { return counts_; }
   const std::vector<int64_t>& negatives() const override { return counts_; }
-  RecordRuns TaskRecords(int task) const override {
-    RecordRuns runs;
-    for (const int64_t record : records_[task]) runs.Add(record);
+  std::vector<RecordRuns> TaskRecords() const override {
+    std::vector<RecordRuns> runs;
+    for (const std::vector<int64_t>& records : records_) {
+      RecordRuns& one = runs.emplace_back();
+      for (const int64_t record : records) one.Add(record);
+    }
     return runs;
   }
   absl::Status Fill(Split, absl::Span<const int64_t>, Batch*) const override {
