@@ -29,6 +29,7 @@ StepNetwork::StepNetwork(const Program* program, const InputLayout* input,
   for (int pass = 0; pass < program->pass_count(); ++pass) {
     gradients_.emplace_back(program->parameter_count(), lane_count, wave_threads);
   }
+  CHECK(!is_synced_ || gradients_[0].wave_count() == 1) << "sums are over the lanes of one wave";
   if (is_staged_) lane_statistics_.resize(lane_count);
   for (Worker& worker : workers_) worker.runner = program->NewRunner();
 }
