@@ -9,6 +9,7 @@
 #ifndef PAGODA_WORKER_GRAPH_DROPOUT_H_
 #define PAGODA_WORKER_GRAPH_DROPOUT_H_
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 
@@ -21,15 +22,18 @@ inline uint64_t DropoutKey(uint64_t seed, const std::string& name) {
   return StreamKey(seed, absl::StrCat("dropout/", name));
 }
 
-// m [n] of one row. One draw of the generator serves four columns.
+// m [n] of one row: a column whose draw u in [0, 1) (ToUnitFloat) is below the rate is dropped. One
+// draw of the generator serves four columns; u is compared as the integer that it is, times 2^24,
+// and without a branch, which would be mispredicted once in 1 / rate times.
 template <typename T>
 void DrawDropout(uint64_t key, int64_t step, int64_t row, double rate, int n, T* m) {
   const uint64_t per_row = (static_cast<uint64_t>(n) + 3) / 4;
-  const T kept = static_cast<T>(1 / (1 - rate));
+  const T multipliers[] = {0, static_cast<T>(1 / (1 - rate))};
+  const auto least_kept = static_cast<uint32_t>(std::ceil(rate * 0x1p24));
   for (int i = 0; i < n; i += 4) {
     const auto bits = Philox(key, static_cast<uint64_t>(step),
                              static_cast<uint64_t>(row) * per_row + static_cast<uint64_t>(i) / 4);
-    for (int j = 0; j < 4 && i + j < n; ++j) m[i + j] = ToUnitFloat(bits[j]) < rate ? T{0} : kept;
+    for (int j = 0; j < 4 && i + j < n; ++j) m[i + j] = multipliers[bits[j] >> 8 >= least_kept];
   }
 }
 
