@@ -57,13 +57,25 @@ absl::StatusOr<std::vector<std::string>> Columns::CheckExpression(const std::str
   return UsageError(absl::StrCat("expression `", text, "` reads no column"));
 }
 
+void LeaveLabelsOut(DatasetConfig* config) {
+  for (TaskConfig& task : *config->mutable_task()) {
+    task.clear_label();
+    task.clear_sample_space();
+    task.clear_sample_weight();
+  }
+  const bool all_say =
+      std::all_of(config->source().begin(), config->source().end(),
+                  [](const SourceConfig& source) { return source.split() != SPLIT_UNSET; });
+  if (all_say) config->clear_split();
+}
+
 absl::Status CheckLeaks(const DatasetConfig& config, const Columns& columns,
                         const std::vector<bool>& tasks) {
   ASSIGN_OR_RETURN(const FormatInfo* format, FindFormat(config.format()));
   std::vector<std::pair<Part, const TaskConfig*>> labels;
   for (int t = 0; t < config.task_size(); ++t) {
-    if (!tasks[t]) continue;
     const TaskConfig& task = config.task(t);
+    if (!tasks[t] || task.label().empty()) continue;
     const auto read = columns.CheckExpression(task.label());
     if (!read.ok()) {
       return WithContext(read.status(), absl::StrCat("task \"", task.name(), "\": label"));

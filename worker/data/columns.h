@@ -29,10 +29,16 @@ struct Columns {
 
 // UsageError when a feature reads a column that a label reads, however the two spell it: a label is
 // an expression, and where rows name their values `KEY[i]` is a part of KEY (of which another part
-// may be a feature's). `tasks` [task]: those
-// whose labels these columns hold. REQUIRES: the format exists, the labels parse.
+// may be a feature's). `tasks` [task]: those whose labels these columns hold. REQUIRES: the format
+// exists, the labels parse.
 absl::Status CheckLeaks(const DatasetConfig& config, const Columns& columns,
                         const std::vector<bool>& tasks);
+
+// Makes a data set of rows to be predicted, whose labels nobody knows yet: of a task without a label
+// neither label, sample space nor sample weight is read, so that columns which only those read need
+// not be there; its records weigh nothing, and negative sampling leaves none out. So it is with the
+// column that splits rows where each source says its split.
+void LeaveLabelsOut(DatasetConfig* config);
 
 }  // namespace pagoda
 

@@ -188,7 +188,8 @@ absl::StatusOr<RowEncoder::TaskFields> RowEncoder::BindTask(const TaskConfig& ta
   fields.classes = task.classes();
   fields.inside_weight = task.inside_weight();
   fields.outside_weight = task.outside_weight();
-  if (!has_rows) return fields;
+  fields.has_label = has_rows && !task.label().empty();
+  if (!fields.has_label) return fields;
   ASSIGN_OR_RETURN(fields.label, BoundExpression(who + ".label", task.label(), columns));
   fields.has_space = !task.sample_space().empty();
   if (fields.has_space) {
@@ -230,7 +231,7 @@ bool RowEncoder::Encode(const Row& row, const std::vector<bool>& tasks, Record* 
   record->labels.resize(tasks_.size());
   record->weights.resize(tasks_.size());
   for (size_t t = 0; t < tasks_.size(); ++t) {
-    if (!tasks[t]) {
+    if (!tasks[t] || !tasks_[t].has_label) {
       record->labels[t] = AnyLabel(tasks_[t].loss);
       record->weights[t] = -0.0f;
     } else if (!EncodeTask(tasks_[t], row, &record->labels[t], &record->weights[t], problem)) {

@@ -40,7 +40,8 @@ bool StoredIdOf(uint64_t number, uint32_t slot, uint64_t vocabulary, uint64_t* i
 class RowEncoder {
  public:
   // `columns`: names of a row's fields. `tasks` [task]: those that rows can be of; the columns of
-  // others need not be there. `layout` outlives this. UsageError for columns that are not there.
+  // others, and of tasks without a label, need not be there. `layout` outlives this. UsageError for
+  // columns that are not there.
   static absl::StatusOr<RowEncoder> Make(const DatasetConfig& config, const InputLayout& input,
                                          const RecordLayout* layout,
                                          const std::vector<std::string>& columns,
@@ -65,6 +66,7 @@ class RowEncoder {
     bool allows_negative;  // Weights below 0.
   };
   struct TaskFields {
+    bool has_label = false;  // Else nothing of the task is read.
     Expression label;
     bool has_space = false, has_weight = false;
     Expression space, weight;

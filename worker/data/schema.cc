@@ -86,6 +86,7 @@ absl::Status AddFeature(const FeatureConfig& feature, int default_dim, bool is_r
 }
 
 absl::Status CheckTask(const TaskConfig& task, const Columns& columns) {
+  if (task.label().empty()) return absl::OkStatus();  // LeaveLabelsOut.
   RETURN_IF_ERROR(WithContext(columns.CheckExpression(task.label()).status(), "label"));
   if (!task.sample_space().empty()) {
     RETURN_IF_ERROR(

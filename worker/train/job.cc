@@ -12,6 +12,7 @@
 #include "common/io/file.h"
 #include "common/io/pipe.h"
 #include "common/optim/rule.h"
+#include "worker/data/columns.h"
 #include "worker/data/vectors.h"
 #include "worker/graph/gates.h"
 #include "worker/graph/reach.h"
@@ -249,6 +250,9 @@ absl::StatusOr<Job> ResolveJob(const JobOptions& options) {
   }
   if (job.manifest.has_value()) {
     RETURN_IF_ERROR(TakePositiveWeights(job.manifest->config(), &job.config));
+  }
+  if (options.mode == JobOptions::Mode::kPredict && !options.labels) {
+    LeaveLabelsOut(job.config.mutable_dataset());
   }
   RETURN_IF_ERROR(DeriveEmbeddingSets(&job.config));
   ASSIGN_OR_RETURN(const Graph graph, ResolveInput(&job));

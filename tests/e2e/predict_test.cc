@@ -1,0 +1,111 @@
+// Scoring rows that a run has not seen, from what they are in practice: files without labels, in
+// one process and in two.
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/support/process.h"
+#include "tests/support/run.h"
+#include "tests/support/temporary_directory.h"
+
+namespace pagoda::test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr char kDataset[] = R"(dataset {
+  name: "ads"
+  csv { header: true }
+  source { path: "ads.csv" }
+  split { train: 8 valid: 1 test: 1 by: ROW_HASH }
+  feature { name: "user" }
+  feature { name: "item" table: "item" }
+  feature { name: "price" kind: DENSE }
+  task { name: "click" label: "click" }
+  task { name: "watch" label: "seconds" loss: MSE sample_space: "click" sample_weight: "w" }
+})";
+
+enum class Labels { kGiven, kEmpty, kNone };
+
+// Rows of users [first, first + count).
+std::string Rows(int first, int count, Labels labels) {
+  std::string text =
+      labels == Labels::kNone ? "price,item,user\n" : "price,item,user,click,seconds,w\n";
+  for (int i = first; i < first + count; ++i) {
+    absl::StrAppend(&text, i % 10, ",i", i % 7, ",u", i % 50);
+    if (labels == Labels::kGiven) absl::StrAppend(&text, ",", i % 3 == 0, ",", i % 30, ",1");
+    if (labels == Labels::kEmpty) text += ",,,";
+    text += "\n";
+  }
+  return text;
+}
+
+class Predict : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() {
+    folder_ = new TemporaryDirectory;
+    WriteTestFile(folder_->File("ads.textproto"), kDataset);
+    WriteTestFile(folder_->File("ads.csv"), Rows(0, 1000, Labels::kGiven));
+    trained_ = new Finished(RunProcess(
+        {Binary("worker"), "--model=single", "--dataset=" + folder_->File("ads.textproto"),
+         "--run_dir=" + RunDir(), "--batch_size=64", "--epochs=1"},
+        kRunLimitSeconds));
+  }
+  static void TearDownTestSuite() {
+    delete trained_;
+    delete folder_;
+  }
+  void SetUp() override { ASSERT_EQ(trained_->exit_code, 0) << trained_->output; }
+
+  static std::string RunDir() { return folder_->File("run"); }
+  static Arguments Command(const std::string& output, const Arguments& more = {}) {
+    return Joined({Binary("worker"), "--mode=predict",
+                   "--checkpoint=" + RunDir() + "/checkpoints/best", "--output=" + output},
+                  more);
+  }
+  // The one source of the data set is now this file.
+  static std::string Source(const std::string& path, const std::string& more = "split: TEST") {
+    return absl::StrCat("--override=dataset { source { path: \"", path, "\" ", more, " } }");
+  }
+  // What is predicted for these rows, by these processes.
+  static std::string PredictionsOf(const std::string& rows, int processes = 1) {
+    const std::string input = folder_->File("rows.csv"), output = folder_->File("out.csv");
+    WriteTestFile(input, rows);
+    const Arguments command = Command(output, {Source(input)});
+    const Finished done =
+        RunProcess(processes == 1 ? command : Mpirun(processes, command), kRunLimitSeconds);
+    EXPECT_EQ(done.exit_code, 0) << done.output;
+    return ReadText(output);
+  }
+
+  static TemporaryDirectory* folder_;
+  static Finished* trained_;
+};
+TemporaryDirectory* Predict::folder_ = nullptr;
+Finished* Predict::trained_ = nullptr;
+
+TEST_F(Predict, NeedsNoLabels) {
+  const std::string labelled = PredictionsOf(Rows(500, 700, Labels::kGiven));
+  EXPECT_EQ(std::count(labelled.begin(), labelled.end(), '\n'), 701);
+  EXPECT_EQ(PredictionsOf(Rows(500, 700, Labels::kNone)), labelled);
+  EXPECT_EQ(PredictionsOf(Rows(500, 700, Labels::kEmpty)), labelled);
+  EXPECT_EQ(PredictionsOf(Rows(500, 700, Labels::kNone), 2), labelled);
+}
+
+TEST_F(Predict, LabelsMustBeThereWhereTheyAreAskedFor) {
+  const std::string input = folder_->File("unlabelled.csv"), output = folder_->File("labels.csv");
+  WriteTestFile(input, Rows(0, 10, Labels::kNone));
+  const Arguments command = Command(output, {Source(input), "--labels"});
+  Finished done = RunProcess(command, kRunLimitSeconds);
+  EXPECT_EQ(done.exit_code, 2) << done.output;
+  EXPECT_THAT(done.output, HasSubstr("no column \"click\""));
+  // The records without labels, which are there by now, are not taken for those with them.
+  ASSERT_EQ(RunProcess(Command(output, {Source(input)}), kRunLimitSeconds).exit_code, 0);
+  done = RunProcess(command, kRunLimitSeconds);
+  EXPECT_EQ(done.exit_code, 2) << done.output;
+}
+
+}  // namespace
+}  // namespace pagoda::test
