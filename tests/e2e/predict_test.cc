@@ -1,5 +1,6 @@
 // Scoring rows that a run has not seen, from what they are in practice: files without labels, in
 // one process and in two.
+#include <algorithm>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -105,6 +106,64 @@ TEST_F(Predict, LabelsMustBeThereWhereTheyAreAskedFor) {
   ASSERT_EQ(RunProcess(Command(output, {Source(input)}), kRunLimitSeconds).exit_code, 0);
   done = RunProcess(command, kRunLimitSeconds);
   EXPECT_EQ(done.exit_code, 2) << done.output;
+}
+
+// Where nobody says that new rows are test rows, the run's own split cuts them.
+TEST_F(Predict, SaysWhenTheSplitCutsTheRows) {
+  const std::string input = folder_->File("cut.csv"), output = folder_->File("cut-out.csv");
+  WriteTestFile(input, Rows(0, 50, Labels::kNone));
+  const Finished done = RunProcess(Command(output, {Source(input, "")}), kRunLimitSeconds);
+  ASSERT_EQ(done.exit_code, 0) << done.output;
+  const std::string text = ReadText(output);
+  const int64_t rows = std::count(text.begin(), text.end(), '\n') - 1;
+  EXPECT_THAT(done.output, HasSubstr(absl::StrCat("predicting ", rows, " of 50 rows")));
+  EXPECT_THAT(done.output, HasSubstr("(split TEST by ROW_HASH of /"));
+  EXPECT_THAT(done.output, HasSubstr("/cut.csv); for all of them: source { path: ... split: TEST"));
+  const Finished whole = RunProcess(Command(output, {Source(input)}), kRunLimitSeconds);
+  EXPECT_THAT(whole.output, Not(HasSubstr("predicting")));
+}
+
+TEST_F(Predict, ASplitWithoutRowsIsAnError) {
+  const std::string input = folder_->File("none.csv"), output = folder_->File("none-out.csv");
+  WriteTestFile(input, Rows(0, 20, Labels::kNone));
+  Finished done = RunProcess(Command(output, {Source(input, "split: TRAIN")}), kRunLimitSeconds);
+  EXPECT_EQ(done.exit_code, 2) << done.output;
+  EXPECT_THAT(done.output, HasSubstr("none of the data set's 20 rows is of split TEST"));
+  EXPECT_THAT(done.output, HasSubstr("split: TEST }"));
+  WriteTestFile(input, Rows(0, 0, Labels::kNone));
+  done = RunProcess(Mpirun(2, Command(output, {Source(input)})), kRunLimitSeconds);
+  EXPECT_EQ(done.exit_code, 2) << done.output;
+  EXPECT_THAT(done.output, HasSubstr("no rows"));
+  EXPECT_EQ(ReadText(output), "");
+}
+
+// However the output spells a file that is read: a link to it, another path to it, a match of a
+// glob.
+TEST_F(Predict, DoesNotWriteOverWhatItReads) {
+  const std::string rows = Rows(0, 1000, Labels::kGiven), link = folder_->File("link.csv");
+  ASSERT_EQ(RunProcess({"ln", "-s", folder_->File("ads.csv"), link}, 10).exit_code, 0);
+  for (const Arguments& wrong :
+       {Command(folder_->File("ads.csv")), Command(link),
+        Command(folder_->path() + "/./run/../ads.csv", {Source(folder_->File("a*s.csv"))})}) {
+    const Finished done = RunProcess(wrong, kRunLimitSeconds);
+    EXPECT_EQ(done.exit_code, 2) << done.output;
+    EXPECT_THAT(done.output, HasSubstr("it would overwrite"));
+    ASSERT_EQ(ReadText(folder_->File("ads.csv")), rows);
+  }
+}
+
+// Before the sources are read: a prediction may take hours.
+TEST_F(Predict, AnOutputThatCannotBeWrittenIsRefusedFirst) {
+  const std::string run = "--run_dir=" + folder_->File("other");
+  Finished done = RunProcess(Command(folder_->File("no/such/out.csv"), {run}), kRunLimitSeconds);
+  EXPECT_EQ(done.exit_code, 74) << done.output;
+  done = RunProcess(Command(folder_->path(), {run}), kRunLimitSeconds);
+  EXPECT_EQ(done.exit_code, 2) << done.output;
+  EXPECT_THAT(done.output, HasSubstr("is a folder"));
+  // It would have been made for the records.
+  EXPECT_NE(RunProcess({"ls", folder_->File("other")}, 10).exit_code, 0);
+  done = RunProcess(Command("/dev/null", {run}), kRunLimitSeconds);
+  EXPECT_EQ(done.exit_code, 0) << done.output;
 }
 
 }  // namespace

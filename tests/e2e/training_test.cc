@@ -277,13 +277,16 @@ TEST_F(Training, AnInterruptThatWasIgnoredBeforeStaysSo) {
 TEST_F(Training, AFailedPredictionLeavesItsServers) {
   ASSERT_EQ(RunProcess(Worker("predicted"), kRunLimitSeconds).exit_code, 0);
   StandingServers servers(2, folder_->File("predicting-server"));
-  const auto predict = [&](const std::string& output) {
-    return RunProcess({Binary("worker"), "--mode=predict", servers.Flag(), "--output=" + output,
+  const auto predict = [&](const std::string& split) {
+    return RunProcess({Binary("worker"), "--mode=predict", servers.Flag(), "--split=test",
+                       "--output=" + folder_->File("predictions.csv"),
+                       "--override=dataset { source { path: '" + folder_->File("test.csv") +
+                           "' split: " + split + " } }",
                        "--checkpoint=" + RunDir("predicted") + "/checkpoints/best"},
                       kRunLimitSeconds);
   };
-  EXPECT_EQ(predict(folder_->File("no/such/folder")).exit_code, 74);
-  const Finished done = predict(folder_->File("predictions.csv"));
+  EXPECT_EQ(predict("VALID").exit_code, 2);
+  const Finished done = predict("TEST");
   EXPECT_EQ(done.exit_code, 0) << done.output;
   EXPECT_LT(done.seconds, 10);
 }

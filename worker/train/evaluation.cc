@@ -1,7 +1,6 @@
 #include "worker/train/evaluation.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstdio>
 #include <memory>
 #include <random>
@@ -21,6 +20,7 @@
 #include "worker/train/evaluator.h"
 #include "worker/train/fuse.h"
 #include "worker/train/metrics_writer.h"
+#include "worker/train/prediction_output.h"
 #include "worker/train/progress.h"
 #include "worker/train/report.h"
 #include "worker/train/task_rules.h"
@@ -122,22 +122,46 @@ std::vector<CsvColumn> ColumnsOf(const Job& job, const std::vector<Graph::HeadSp
   return columns;
 }
 
-absl::Status WriteCsv(const std::string& path, const std::vector<CsvColumn>& columns) {
-  std::FILE* out = path.empty() ? stdout : std::fopen(path.c_str(), "w");
-  if (out == nullptr) return ErrnoError(errno, "open --output", path);
-  absl::FPrintF(out, "record");
-  for (const CsvColumn& column : columns) absl::FPrintF(out, ",%s", column.name);
-  absl::FPrintF(out, "\n");
+absl::Status WriteCsv(const std::vector<CsvColumn>& columns, PredictionOutput* output) {
+  constexpr size_t kBufferBytes = 1 << 20;  // A write costs little beside so many bytes.
+  std::string text = "record";
+  for (const CsvColumn& column : columns) absl::StrAppend(&text, ",", column.name);
+  text += "\n";
   const size_t rows = columns.empty() ? 0 : columns[0].values->size();
   for (size_t record = 0; record < rows; ++record) {
-    absl::FPrintF(out, "%d", record);
-    for (const CsvColumn& column : columns) absl::FPrintF(out, ",%.9g", (*column.values)[record]);
-    absl::FPrintF(out, "\n");
+    absl::StrAppend(&text, record);
+    for (const CsvColumn& column : columns) {
+      absl::StrAppendFormat(&text, ",%.9g", (*column.values)[record]);
+    }
+    text += "\n";
+    if (text.size() < kBufferBytes) continue;
+    RETURN_IF_ERROR(output->Append(text));
+    text.clear();
   }
-  const bool failed = std::ferror(out) != 0 || std::fflush(out) != 0;
-  const int error_number = errno;
-  if (!path.empty()) std::fclose(out);
-  if (failed) return ErrnoError(error_number, "write", path.empty() ? "standard output" : path);
+  RETURN_IF_ERROR(output->Append(text));
+  return output->Commit();
+}
+
+// Before a prediction: whether the split has rows at all, and at worker 0 a line when it has not
+// all that there are because nobody said which split a source's rows are of.
+absl::Status CheckPredictedRows(const Loaded& loaded, Split split, bool is_first) {
+  const int64_t rows = loaded.dataset->rows(split);
+  int64_t all = 0;
+  for (const Split one : kSplits) all += loaded.dataset->rows(one);
+  if (all == 0) return UsageError("--mode=predict: the data set has no rows");
+  if (rows == 0) {
+    return UsageError(absl::StrCat(
+        "--mode=predict: none of the data set's ", all, " rows is of split ", Split_Name(split),
+        "; to predict all of a source: source { path: ... split: ", Split_Name(split), " }"));
+  }
+  const DatasetConfig& dataset = loaded.job.config.dataset();
+  const auto cut = std::find_if(dataset.source().begin(), dataset.source().end(),
+                                [](const auto& one) { return one.split() == SPLIT_UNSET; });
+  if (!is_first || rows == all || cut == dataset.source().end()) return absl::OkStatus();
+  absl::FPrintF(stderr, "predicting %d of %d rows (split %s by %s of %s); for all of them: %s\n",
+                rows, all, Split_Name(split), SplitConfig::By_Name(dataset.split().by()),
+                cut->path_size() > 0 ? cut->path(0) : dataset.format(),
+                absl::StrCat("source { path: ... split: ", Split_Name(split), " }"));
   return absl::OkStatus();
 }
 
@@ -215,16 +239,26 @@ absl::Status RunEvaluate(Job job, const Cluster& cluster) {
 
 absl::Status RunPredict(Job job, const Cluster& cluster) {
   ASSIGN_OR_RETURN(const Split split, SplitByName(job.options.split));
+  const bool is_first = cluster.workers->rank() == 0;
+  std::unique_ptr<PredictionOutput> output;
+  absl::Status status;
+  if (is_first) {
+    auto opened = PredictionOutput::Open(job.options.output, job.config.dataset());
+    status = opened.status();
+    if (opened.ok()) output = *std::move(opened);
+  }
+  RETURN_IF_ERROR(ShareStatus(*cluster.workers, 0, status));
   ASSIGN_OR_RETURN(const auto loaded, Load(std::move(job), cluster));
   const auto& heads = loaded->program->heads();
+  status = AgreeStatus(*cluster.workers, CheckPredictedRows(*loaded, split, is_first));
+  if (!status.ok()) return Finish(status, cluster, *loaded);
   ASSIGN_OR_RETURN(SplitPredictions predictions,
                    EvaluatorOf(*loaded, cluster).Predict(split, *loaded->engine.stepper));
-  absl::Status status;
-  if (cluster.workers->rank() == 0) {
+  if (is_first) {
     const auto unseen = CollectUnseen(predictions, loaded->job.data.input);
     if (!unseen.empty()) LOG(WARNING) << UnseenText(split, unseen);
     ConvertPredictions(loaded->job.config, heads, loaded->job.manifest->state(), &predictions);
-    status = WriteCsv(loaded->job.options.output, ColumnsOf(loaded->job, heads, predictions));
+    status = WriteCsv(ColumnsOf(loaded->job, heads, predictions), output.get());
   }
   return Finish(ShareStatus(*cluster.workers, 0, status), cluster, *loaded);
 }

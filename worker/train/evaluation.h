@@ -4,8 +4,8 @@
 // predict writes
 //   record,HEAD,HEAD,...     one line a record, in record order; %.9g reads back as the same float
 // (tasks' predictions in label units, calibrated where a task asks for it; with --labels also
-// label/TASK, as the data set has them, else no label is read: new rows have none); fuse searches weights
-// for the tasks' outputs on valid and reports them on test, once (worker/train/fuse.h):
+// label/TASK, as the data set has them, else no label is read: new rows have none); fuse searches
+// weights for the tasks' outputs on valid and reports them on test, once (worker/train/fuse.h):
 //   {"event":"fuse","split":"valid|test","form":"sum|product","metric":...,"objective":x,
 //    "weights":{TASK:w},"metrics":{TASK:x}}
 //
