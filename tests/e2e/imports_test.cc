@@ -90,6 +90,23 @@ TEST_F(Imports, FrozenRowsStayAndOthersAreCounted) {
   EXPECT_EQ(DigestOf(RunDir("killed")), digest);
 }
 
+TEST_F(Imports, FrozenRowsStayWhereTasksAlternate) {
+  const std::string frozen = Import("frozen: true");
+  for (const std::string owns : {"", "task { name: 'click' owns: ['*', 'rows:*'] } "}) {
+    const std::string run = owns.empty() ? "all" : "owns";
+    const std::string train = absl::StrCat("train { method: ALTERNATING ", owns, "} ");
+    OutputOf(Worker(run, frozen, train));
+    OutputOf(Mpirun(2, Worker(run + "2", frozen, train)));
+    EXPECT_EQ(DigestOf(RunDir(run)), DigestOf(RunDir(run + "2")));
+    OutputOf(Worker(run + "1", frozen, train, {"--max_steps=1"}));
+    // Ids without an imported row get none.
+    EXPECT_THAT(LastEvent(RunDir(run), "done"), HasSubstr("\"own\":{\"rows\":21,"));
+    for (const int id : {0, 2, 38, kNever}) {
+      EXPECT_EQ(Row(run, id), Row(run + "1", id)) << id;
+    }
+  }
+}
+
 TEST_F(Imports, FineTunedRowsStartWhereTheFileSays) {
   OutputOf(Worker("tuned", Import()));
   OutputOf(Mpirun(2, Worker("tuned2", Import())));

@@ -50,6 +50,16 @@ struct Owned {
   std::vector<int> tables;
 };
 
+// Why `pattern` finds no table to own: the ones that it names are frozen. Else empty.
+std::string FrozenHint(const Pattern& pattern, const Config& config, const DataSchema& data) {
+  for (const int table : FrozenTables(config, data)) {
+    const std::string& name = data.tables[table].name();
+    if (!pattern.MatchesTable(name)) continue;
+    return absl::StrCat("; ", kRowsPrefix, name, " is frozen (dataset.feature.frozen)");
+  }
+  return "";
+}
+
 // The optimizer called `name` with every parameter of its rule. REQUIRES: there is one.
 absl::StatusOr<OptimizerConfig> ResolveOptimizer(const Config& config, const std::string& name) {
   const auto found = absl::c_find_if(
@@ -112,7 +122,8 @@ class PassOptimizers {
       if (used[i]) continue;
       return UsageError(absl::StrCat(field, ".group: match \"", groups[i].match(),
                                      "\" finds nothing that no group before it has; see the ",
-                                     "parameters' names in worker/models/model.h, or rows:TABLE"));
+                                     "parameters' names in worker/models/model.h, or rows:TABLE",
+                                     FrozenHint(Pattern(groups[i].match()), config_, data_)));
     }
     return absl::OkStatus();
   }
@@ -147,8 +158,8 @@ class PassOptimizers {
 };
 
 // The part of `reached` that `owns` names. UsageError: a glob without a match.
-absl::StatusOr<Owned> Narrow(const TaskTrainConfig& task, const DataSchema& data,
-                             const Owned& reached) {
+absl::StatusOr<Owned> Narrow(const Config& config, const TaskTrainConfig& task,
+                             const DataSchema& data, const Owned& reached) {
   std::set<std::string> parameters;
   std::set<int> tables;
   for (const std::string& text : task.owns()) {
@@ -168,9 +179,11 @@ absl::StatusOr<Owned> Narrow(const TaskTrainConfig& task, const DataSchema& data
     return UsageError(absl::StrCat(
         "train.task[", task.name(), "].owns: \"", text, "\" finds nothing that the loss of ",
         task.name(), " reaches, which is ", absl::StrJoin(reached.parameters, ", "),
-        absl::StrJoin(reached.tables, "", [&](std::string* out, int table) {
-          absl::StrAppend(out, ", ", kRowsPrefix, data.tables[table].name());
-        })));
+        absl::StrJoin(reached.tables, "",
+                      [&](std::string* out, int table) {
+                        absl::StrAppend(out, ", ", kRowsPrefix, data.tables[table].name());
+                      }),
+        FrozenHint(pattern, config, data)));
   }
   return Owned{{parameters.begin(), parameters.end()}, {tables.begin(), tables.end()}};
 }
@@ -220,7 +233,9 @@ Owned ReachedBy(const std::string& task, const Reach& reach, const Owned& all,
       if (absl::c_linear_search(tasks, task)) tables.insert(feature.table);
     }
   }
-  owned.tables.assign(tables.begin(), tables.end());
+  for (const int table : all.tables) {  // Without the frozen ones.
+    if (tables.count(table) > 0) owned.tables.push_back(table);
+  }
   return owned;
 }
 
@@ -236,7 +251,7 @@ absl::Status ResolveAlternating(const Config& config, const DataSchema& data, co
     const TaskTrainConfig own = found == train.task().end() ? TaskTrainConfig() : *found;
     Owned owned = ReachedBy(task.name(), reach, all, data);
     if (!own.owns().empty()) {
-      ASSIGN_OR_RETURN(owned, Narrow(own, data, owned));
+      ASSIGN_OR_RETURN(owned, Narrow(config, own, data, owned));
     }
     const int pass = static_cast<int>(method->passes.size());
     method->passes.push_back({{task.name()}});

@@ -130,6 +130,24 @@ TEST(MethodTest, OwnsNarrowsAndWhatNobodyOwnsIsSaid) {
   EXPECT_EQ(job.method.frozen.back(), "rows:table8");
 }
 
+// `frozen` is the data set's word: no method, task or glob overrides it.
+TEST(MethodTest, NobodyOwnsFrozenRows) {
+  const std::string frozen = "dataset { feature { name: 'a' frozen: true } }";
+  for (const char* train : {"", "method: ALTERNATING",
+                            "method: ALTERNATING task { name: 'click' owns: ['*', 'rows:*'] }"}) {
+    const Job job = GoodJob(kMmoe, train, frozen);
+    EXPECT_THAT(job.schema.table(0).optimizer(), IsEmpty()) << train;
+    EXPECT_FALSE(job.schema.table(1).optimizer().empty()) << train;
+    EXPECT_THAT(job.method.frozen, ElementsAre("rows:table8")) << train;
+  }
+  for (const char* train : {"method: ALTERNATING task { name: 'click' owns: 'rows:table8' }",
+                            "group { match: 'rows:table8' optimizer: 'slow' }"}) {
+    const absl::Status status = JobOf(kMmoe, train, frozen).status();
+    EXPECT_EQ(ExitCodeOf(status), ExitCode::kUsage) << train;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("rows:table8 is frozen")) << train;
+  }
+}
+
 TEST(MethodTest, TasksMayBeASubset) {
   const Job job =
       GoodJob(kMmoe, "method: ALTERNATING tasks: 'click' task { name: 'time' owns: 'time/*' }");
