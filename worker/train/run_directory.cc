@@ -15,8 +15,8 @@
 namespace pagoda {
 namespace {
 
+// REQUIRES: there is no `to`.
 absl::Status Rename(const std::string& from, const std::string& to) {
-  RETURN_IF_ERROR(RemoveTree(to));
   if (std::rename(from.c_str(), to.c_str()) != 0) return ErrnoError(errno, "rename", from);
   return absl::OkStatus();
 }
@@ -59,19 +59,27 @@ absl::Status RunDirectory::LoadJob() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> RunDirectory::SetEarlierRunAside() {
-  bool found = false;
-  ASSIGN_OR_RETURN(const auto checkpoint_names, ListDirectory(checkpoints()));
-  if (!checkpoint_names.empty()) {
-    RETURN_IF_ERROR(Rename(checkpoints(), absl::StrCat(checkpoints(), ".previous")));
-    RETURN_IF_ERROR(MakeDirectories(checkpoints()));
-    found = true;
+absl::StatusOr<std::string> RunDirectory::SetEarlierRunAside() {
+  ASSIGN_OR_RETURN(const auto names, ListDirectory(checkpoints()));
+  const bool has_checkpoints = !names.empty(), has_metrics = FileExists(metrics());
+  if (!has_checkpoints && !has_metrics) return std::string();
+  std::string to_checkpoints, to_metrics;
+  for (int number = 1; to_metrics.empty() || FileExists(to_checkpoints) || FileExists(to_metrics);
+       ++number) {
+    const std::string suffix = number == 1 ? ".previous" : absl::StrCat(".previous.", number);
+    to_checkpoints = absl::StrCat(checkpoints(), suffix);
+    to_metrics = JoinPath(path_, absl::StrCat("metrics", suffix, ".jsonl"));
   }
-  if (FileExists(metrics())) {
-    RETURN_IF_ERROR(Rename(metrics(), JoinPath(path_, "metrics.previous.jsonl")));
-    found = true;
+  if (has_metrics) RETURN_IF_ERROR(Rename(metrics(), to_metrics));
+  if (!has_checkpoints) {
+    return absl::StrCat("an earlier run, without a checkpoint, was set aside: ", to_metrics);
   }
-  return found;
+  RETURN_IF_ERROR(Rename(checkpoints(), to_checkpoints));
+  RETURN_IF_ERROR(MakeDirectories(checkpoints()));
+  std::string note = absl::StrCat("an earlier run was set aside: ", to_checkpoints);
+  if (has_metrics) absl::StrAppend(&note, ", ", to_metrics);
+  return absl::StrCat(note, "; to go on with it instead, move it back to ", checkpoints(),
+                      has_metrics ? absl::StrCat(" and ", metrics()) : "", ", then --resume");
 }
 
 absl::StatusOr<uint64_t> RunDirectory::NextEpoch() {

@@ -32,9 +32,11 @@ class RunDirectory {
   static absl::StatusOr<std::unique_ptr<RunDirectory>> Open(
       const std::string& path, const std::string& holder, int64_t lock_timeout_ms = kLockTimeoutMs);
 
-  // Moves checkpoints and metrics of an earlier run out of the way, to *.previous, so that a later
-  // --resume cannot find them. True when there was one.
-  absl::StatusOr<bool> SetEarlierRunAside();
+  // Moves checkpoints and metrics of an earlier run out of the way, to checkpoints.previous and
+  // metrics.previous.jsonl, or .previous.2, .previous.3, ...: the first number that neither has, so
+  // nothing is lost, and a later --resume cannot find them. Says where they are and how to go on
+  // with them; empty when there was no run.
+  absl::StatusOr<std::string> SetEarlierRunAside();
 
   uint64_t job_id() const { return job_id_; }
   // The next run epoch, on disk before it is returned.

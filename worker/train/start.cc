@@ -43,16 +43,7 @@ absl::Status FindCheckpoint(const Job& job, Start* start) {
 
 absl::Status StartFirst(const Job& job, const Cluster& cluster, Start* start) {
   ASSIGN_OR_RETURN(start->run, RunDirectory::Open(job.run_dir, cluster.holder));
-  if (job.options.resume) {
-    RETURN_IF_ERROR(FindCheckpoint(job, start));
-  } else {
-    ASSIGN_OR_RETURN(const bool found, start->run->SetEarlierRunAside());
-    if (found) {
-      start->notes.push_back(
-          absl::StrCat("an earlier run in ", job.run_dir,
-                       " was set aside as *.previous (--resume goes on with it)"));
-    }
-  }
+  if (job.options.resume) RETURN_IF_ERROR(FindCheckpoint(job, start));
   start->job_id = start->run->job_id();
   ASSIGN_OR_RETURN(start->run_epoch, start->run->NextEpoch());
   return absl::OkStatus();

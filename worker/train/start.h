@@ -29,9 +29,10 @@ struct Start {
   std::vector<std::string> notes;    // What a person should be told; worker 0 only.
 };
 
-// All workers call it. --resume takes the newest checkpoint that verifies, or --checkpoint's;
-// without --resume an earlier run's checkpoints are set aside. IoError when a worker does not see
-// the run directory.
+// All workers call it. --resume takes the newest checkpoint that verifies, or --checkpoint's. An
+// earlier run's files stay as they are: until data, servers and first values are known to be good,
+// this start may fail, and the earlier run is what a --resume goes on with. IoError when a worker
+// does not see the run directory.
 absl::StatusOr<Start> StartRun(const Job& job, const Cluster& cluster);
 
 // DataError names a source that is not what the checkpoint's run read.

@@ -39,6 +39,7 @@ void Trainer::Say(absl::string_view text) {
 absl::Status Trainer::Run() {
   RETURN_IF_ERROR(Prepare());
   RETURN_IF_ERROR(OpenTraining());
+  RETURN_IF_ERROR(ShareStatus(*cluster_.workers, 0, IsFirst() ? OpenOutputs() : absl::OkStatus()));
   RETURN_IF_ERROR(Loop());
   RETURN_IF_ERROR(ValidateUnscheduled());
   ASSIGN_OR_RETURN(const JsonObject done, SummariseTraining());
@@ -77,7 +78,8 @@ absl::Status Trainer::Prepare() {
   if (from != nullptr) state_ = *from;
   state_.set_lanes(train.lanes());
   state_.set_batch_size(train.batch_size());
-  return ShareStatus(*cluster_.workers, 0, IsFirst() ? PrepareFirst() : absl::OkStatus());
+  if (IsFirst()) DescribeRun();
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::ResolveStart(const TrainState* from, std::vector<std::string>* notes) {
@@ -91,17 +93,7 @@ absl::Status Trainer::ResolveStart(const TrainState* from, std::vector<std::stri
                                  start_.manifest->schema().seed(), ", which --resume keeps"));
 }
 
-absl::Status Trainer::PrepareFirst() {
-  RETURN_IF_ERROR(reporter_->OpenFiles(start_.run->metrics(), job_.run_dir,
-                                       absl::StrCat("epoch-", start_.run_epoch)));
-  Manifest common;
-  *common.mutable_config() = job_.config;
-  *common.mutable_schema() = job_.schema;
-  common.set_run_epoch(start_.run_epoch);
-  *common.mutable_source() = {dataset_->sources().begin(), dataset_->sources().end()};
-  *common.mutable_statistics() = dataset_->statistics();
-  checkpointer_ =
-      std::make_unique<Checkpointer>(start_.run->checkpoints(), job_.config.train().keep(), common);
+void Trainer::DescribeRun() {
   Say(absl::StrFormat(
       "%s on %s: %d training, %d validation, %d test rows; %d workers, %d shards, "
       "%d lanes, batch %d; run directory %s",
@@ -115,6 +107,23 @@ absl::Status Trainer::PrepareFirst() {
     Say(absl::StrCat("warning: ", dataset_->bad_rows(), " bad rows skipped, see ",
                      JoinPath(job_.run_dir, "quarantine.txt")));
   }
+}
+
+absl::Status Trainer::OpenOutputs() {
+  if (!job_.options.resume) {
+    ASSIGN_OR_RETURN(const std::string note, start_.run->SetEarlierRunAside());
+    if (!note.empty()) Say(note);
+  }
+  RETURN_IF_ERROR(reporter_->OpenFiles(start_.run->metrics(), job_.run_dir,
+                                       absl::StrCat("epoch-", start_.run_epoch)));
+  Manifest common;
+  *common.mutable_config() = job_.config;
+  *common.mutable_schema() = job_.schema;
+  common.set_run_epoch(start_.run_epoch);
+  *common.mutable_source() = {dataset_->sources().begin(), dataset_->sources().end()};
+  *common.mutable_statistics() = dataset_->statistics();
+  checkpointer_ =
+      std::make_unique<Checkpointer>(start_.run->checkpoints(), job_.config.train().keep(), common);
   return absl::OkStatus();
 }
 

@@ -54,9 +54,12 @@ class Trainer {
   absl::Status Prepare();
   // Lanes, tables and seed against those of the checkpoint, if there is one.
   absl::Status ResolveStart(const TrainState* from, std::vector<std::string>* notes);
-  absl::Status PrepareFirst();
+  void DescribeRun();
   absl::Status OpenTraining();
   absl::Status OpenFresh(EngineOptions options);
+  // Metrics and checkpoints, an earlier run's set aside. Worker 0 only, once nothing but the disk
+  // can fail.
+  absl::Status OpenOutputs();
 
   // The loop.
   absl::Status Loop();

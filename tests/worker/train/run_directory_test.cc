@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "common/errors.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -57,14 +58,37 @@ TEST_F(RunDirectoryTest, ABrokenJobFileIsSaidNotGuessed) {
 
 TEST_F(RunDirectoryTest, AnEarlierRunIsSetAside) {
   const auto run = Open();
-  EXPECT_FALSE(*run->SetEarlierRunAside());
+  EXPECT_EQ(*run->SetEarlierRunAside(), "");
   ASSERT_TRUE(MakeDirectories(run->checkpoints() + "/step-000000000007").ok());
   WriteCarelessly(run->metrics(), "{}\n");
-  EXPECT_TRUE(*run->SetEarlierRunAside());
+  EXPECT_EQ(*run->SetEarlierRunAside(),
+            absl::StrCat("an earlier run was set aside: ", path_, "/checkpoints.previous, ", path_,
+                         "/metrics.previous.jsonl; to go on with it instead, move it back to ",
+                         path_, "/checkpoints and ", path_, "/metrics.jsonl, then --resume"));
   EXPECT_TRUE(ListDirectory(run->checkpoints())->empty());
   EXPECT_TRUE(FileExists(run->checkpoints() + ".previous/step-000000000007"));
   EXPECT_FALSE(FileExists(run->metrics()));
   EXPECT_TRUE(FileExists(path_ + "/metrics.previous.jsonl"));
+}
+
+TEST_F(RunDirectoryTest, NoRunThatWasSetAsideIsLost) {
+  const auto run = Open();
+  for (const char* step : {"/step-1", "/step-2", "/step-3"}) {
+    ASSERT_TRUE(MakeDirectories(run->checkpoints() + step).ok());
+    WriteCarelessly(run->metrics(), step);
+    EXPECT_NE(*run->SetEarlierRunAside(), "");
+  }
+  EXPECT_TRUE(FileExists(path_ + "/checkpoints.previous/step-1"));
+  EXPECT_TRUE(FileExists(path_ + "/checkpoints.previous.2/step-2"));
+  EXPECT_TRUE(FileExists(path_ + "/checkpoints.previous.3/step-3"));
+  EXPECT_EQ(*ReadFile(path_ + "/metrics.previous.jsonl"), "/step-1");
+  EXPECT_EQ(*ReadFile(path_ + "/metrics.previous.3.jsonl"), "/step-3");
+  // Metrics and checkpoints of one run have one number.
+  WriteCarelessly(run->metrics(), "no checkpoint");
+  EXPECT_THAT(*run->SetEarlierRunAside(), HasSubstr("without a checkpoint"));
+  ASSERT_TRUE(MakeDirectories(run->checkpoints() + "/step-5").ok());
+  EXPECT_THAT(*run->SetEarlierRunAside(), HasSubstr("checkpoints.previous.5; to go on"));
+  EXPECT_EQ(*ReadFile(path_ + "/metrics.previous.4.jsonl"), "no checkpoint");
 }
 
 TEST_F(RunDirectoryTest, OpeningRemovesWhatAnInterruptedCheckpointLeft) {
