@@ -310,7 +310,7 @@ TEST_F(HostilePeerTest, AnotherVersionIsAnsweredWithOurs) {
   Frames frames = Encode(Message{header, Buffer(), Buffer()});
   // Encode sets our version; field 1 is the first: tag 0x08, then the number.
   std::string text(reinterpret_cast<const char*>(frames.header.data()), frames.header.size() - 8);
-  ASSERT_EQ(text.substr(0, 2), std::string("\x08\x03"));
+  ASSERT_EQ(text.substr(0, 2), (std::string{8, static_cast<char>(kProtocolVersion)}));
   text[1] = 9;
   const uint64_t checksum = HashBytes(text);
   text.append(reinterpret_cast<const char*>(&checksum), sizeof(checksum));
@@ -319,7 +319,8 @@ TEST_F(HostilePeerTest, AnotherVersionIsAnsweredWithOurs) {
   ASSERT_TRUE(Eventually([&] { return (reply = ReceiveFrames(socket_, nullptr)).ok(); }));
   const auto message = Decode(*reply);
   ASSERT_TRUE(message.ok()) << message.status();
-  EXPECT_THAT(message->header.error().message(), HasSubstr("version 9 of the peer, ours is 3"));
+  EXPECT_THAT(message->header.error().message(),
+              HasSubstr(absl::StrCat("version 9 of the peer, ours is ", kProtocolVersion)));
 }
 
 TEST_F(HostilePeerTest, AFramePastTheCapEndsTheConnectionOnly) {
