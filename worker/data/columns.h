@@ -34,10 +34,10 @@ struct Columns {
 absl::Status CheckLeaks(const DatasetConfig& config, const Columns& columns,
                         const std::vector<bool>& tasks);
 
-// Makes a data set of rows to be predicted, whose labels nobody knows yet: of a task without a label
-// neither label, sample space nor sample weight is read, so that columns which only those read need
-// not be there; its records weigh nothing, and negative sampling leaves none out. So it is with the
-// column that splits rows where each source says its split.
+// Makes a data set of rows to be predicted, whose labels nobody knows yet: of a task without a
+// label neither label, sample space nor sample weight is read, so that columns which only those
+// read need not be there; its records weigh nothing, and negative sampling leaves none out. So it
+// is with the column that splits rows where each source says its split.
 void LeaveLabelsOut(DatasetConfig* config);
 
 }  // namespace pagoda

@@ -316,6 +316,16 @@ absl::StatusOr<std::vector<std::string>> CsvColumns(const DatasetConfig& config)
   return std::vector<std::string>(config.column().begin(), config.column().end());
 }
 
+// A header that was not cut is one column, which nothing reads.
+absl::Status CheckHeader(const DatasetConfig& config, const std::vector<std::string>& columns) {
+  constexpr size_t kShownBytes = 80;
+  if (columns.size() != 1) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::vector<std::string> read, ColumnsRead(config));
+  if (std::find(read.begin(), read.end(), columns[0]) != read.end()) return absl::OkStatus();
+  return UsageError(absl::StrCat("the header is one column, \"", columns[0].substr(0, kShownBytes),
+                                 "\"; is dataset.csv.delimiter right?"));
+}
+
 absl::StatusOr<std::unique_ptr<RowReader>> OpenCsv(const DatasetConfig& config,
                                                    const std::string& path) {
   ASSIGN_OR_RETURN(CsvSettings settings, SettingsOf(config));
@@ -323,6 +333,9 @@ absl::StatusOr<std::unique_ptr<RowReader>> OpenCsv(const DatasetConfig& config,
   ASSIGN_OR_RETURN(std::unique_ptr<ByteReader> bytes, ByteReader::Open(path));
   auto reader = std::make_unique<CsvReader>(std::move(settings), path, std::move(bytes));
   RETURN_IF_ERROR(reader->Start(std::move(columns)));
+  if (config.csv().header()) {
+    RETURN_IF_ERROR(WithContext(CheckHeader(config, reader->columns()), path + ":1"));
+  }
   return std::unique_ptr<RowReader>(std::move(reader));
 }
 

@@ -5,7 +5,9 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <map>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_format.h"
@@ -33,6 +35,13 @@ constexpr size_t kPrefetchRecords = 4;
 // 2^64 / golden ratio: keeps a chain of zeros from staying zero.
 constexpr uint64_t kGoldenRatio = 0x9e3779b97f4a7c15;
 
+absl::Status CheckIsNoFolder(const std::string& path, const std::string& format) {
+  std::error_code error;  // Of a file that is gone: who opens it says so.
+  if (!std::filesystem::is_directory(path, error)) return absl::OkStatus();
+  return UsageError(absl::StrCat("dataset.source.path: ", path, " is a folder; name its files: ",
+                                 JoinPath(path, format == "csv" ? "*.csv" : "*")));
+}
+
 absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(const DatasetConfig& config,
                                                            const std::string& config_dir) {
   std::vector<ResolvedSource> sources;
@@ -48,6 +57,7 @@ absl::StatusOr<std::vector<ResolvedSource>> ResolveSources(const DatasetConfig& 
       absl::StatusOr<std::vector<std::string>> found = Glob(JoinPath(config_dir, path));
       if (!found.ok()) return WithContext(found.status(), "dataset.source.path");
       for (const std::string& file : *found) {
+        RETURN_IF_ERROR(CheckIsNoFolder(file, config.format()));
         const std::string folder = JoinPath(config_dir, "");
         resolved.names.push_back(std::string(absl::StripPrefix(file, folder)));
         resolved.paths.push_back(file);

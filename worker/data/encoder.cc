@@ -46,6 +46,18 @@ absl::StatusOr<Expression> BoundExpression(absl::string_view who, const std::str
   return expression;
 }
 
+// The first feature that reads the column's numbers.
+std::string NumberReader(const DatasetConfig& config, const std::string& column) {
+  const auto& features = config.feature();
+  const auto reader = std::find_if(features.begin(), features.end(), [&](const auto& feature) {
+    const bool is_number =
+        feature.kind() == FeatureConfig::DENSE || feature.kind() == FeatureConfig::BUCKET;
+    return is_number && ColumnOf(feature) == column;
+  });
+  CHECK(reader != features.end()) << column;
+  return absl::StrCat("feature \"", reader->name(), "\"");
+}
+
 // Items of a list, the empty ones left out.
 class ListItems {
  public:
@@ -168,7 +180,7 @@ absl::StatusOr<RowEncoder> RowEncoder::Make(const DatasetConfig& config, const I
     encoder.lists_.push_back(list);
   }
   for (const std::string& column : layout->number_columns) {
-    ASSIGN_OR_RETURN(const int field, FindField("feature", column, columns));
+    ASSIGN_OR_RETURN(const int field, FindField(NumberReader(config, column), column, columns));
     encoder.number_fields_.push_back(field);
   }
   for (int t = 0; t < config.task_size(); ++t) {

@@ -40,11 +40,23 @@ class Collector {
 
   int dim() const { return embedding_.dim; }
 
-  absl::Status CheckDim(const std::string& where, int64_t dim) const {
-    if (dim == embedding_.dim) return absl::OkStatus();
-    return DataError(absl::StrCat(where, "vectors of ", dim, " numbers, feature \"",
-                                  feature_.name(), "\" has dim ", embedding_.dim,
-                                  "; set dim: ", dim, ", or give it a file of that dim"));
+  // What the first of a file says, its header or a line, is the file's dim; a line of another one
+  // behind it is damage.
+  absl::Status CheckDim(const std::string& where, int64_t dim) {
+    if (dim == embedding_.dim) {
+      file_fits_ = true;
+      return absl::OkStatus();
+    }
+    const std::string problem = absl::StrCat(where, "vectors of ", dim, " numbers, feature \"",
+                                             feature_.name(), "\" has dim ", embedding_.dim);
+    if (file_fits_) {
+      return DataError(absl::StrCat(problem, ", as what stands before it: is this line whole?"));
+    }
+    if (dim <= 0) {
+      return DataError(
+          absl::StrCat(problem, "; is import.format: \"", feature_.import().format(), "\" right?"));
+    }
+    return DataError(absl::StrCat(problem, "; set dim: ", dim, ", or give it a file of that dim"));
   }
 
   // `where` ends in ": ".
@@ -91,6 +103,7 @@ class Collector {
   const FeatureConfig& feature_;
   const EmbeddingFeature& embedding_;
   InitRows& rows_;
+  bool file_fits_ = false;  // By what was read of it so far.
   absl::flat_hash_set<uint64_t> seen_;
 };
 
@@ -392,9 +405,13 @@ absl::StatusOr<std::vector<InitRows>> ReadImports(const Config& config, const Da
     if (!feature.has_import() || embedding == nullptr) continue;
     InitRows& rows = by_table[embedding->table];
     rows.table = embedding->table;
+    const std::string& path = feature.import().path();
+    if (!FileExists(path)) {
+      return absl::NotFoundError(
+          absl::StrCat("feature[", feature.name(), "].import.path: ", path, ": no such file"));
+    }
     Collector collector(feature, *embedding, &rows);
-    const absl::Status read =
-        FindImportFormat(feature.import().format())->read(feature.import().path(), &collector);
+    const absl::Status read = FindImportFormat(feature.import().format())->read(path, &collector);
     RETURN_IF_ERROR(WithContext(read, absl::StrCat("feature[", feature.name(), "].import")));
   }
   std::vector<InitRows> all;

@@ -176,6 +176,29 @@ TEST(SchemaTest, UnknownColumnsAreUsageErrorsWithNearNames) {
   status = folder.Open(config).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(std::string(status.message()), HasSubstr("no column \"uzer\""));
+  config.mutable_dataset()->mutable_feature(0)->clear_column();
+  config.mutable_dataset()->mutable_feature(4)->set_column("prize");
+  status = folder.Open(config).status();
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("feature \"price_bucket\": no column \"prize\"; did you mean price?"));
+  // A header that nothing cuts.
+  config = ShopConfig();
+  config.mutable_dataset()->mutable_csv()->set_delimiter("\t");
+  status = folder.Open(config).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("\"user,item,tags,price,time,y\"; is dataset.csv.delimiter right?"));
+}
+
+TEST(SchemaTest, AFolderIsNoSource) {
+  DataFolder folder;
+  Config config = ShopConfig();
+  config.mutable_dataset()->mutable_source(0)->set_path(0, folder.root());
+  const absl::Status status = folder.Open(config).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(
+      std::string(status.message()),
+      HasSubstr(folder.root() + " is a folder; name its files: " + folder.root() + "/*.csv"));
 }
 
 }  // namespace

@@ -184,7 +184,19 @@ TEST_F(VectorsTest, IdsAreTheFeaturesOwn) {
 }
 
 TEST_F(VectorsTest, WhatIsWrongIsToldByItsPlace) {
-  ExpectRefused("tsv", "1\t2\t3\n2\t3\n", ":2: vectors of 1 numbers, feature \"item\" has dim 2");
+  ExpectRefused("tsv", "1\t2\t3\n2\t3\n",
+                ":2: vectors of 1 numbers, feature \"item\" has dim 2, as what stands before it");
+  ExpectRefused("tsv", "1\t2\n",
+                ":1: vectors of 1 numbers, feature \"item\" has dim 2; set dim: 1");
+  // A file of word2vec.
+  ExpectRefused("tsv", "2 2\n1 2 3\n",
+                ":1: vectors of 0 numbers, feature \"item\" has dim 2; is import.format: \"tsv\" "
+                "right?");
+  const absl::Status missing = Read("tsv", folder_.File("none")).status();
+  EXPECT_EQ(ExitCodeOf(missing), ExitCode::kUsage) << missing;
+  EXPECT_THAT(std::string(missing.message()), HasSubstr("/none: no such file"));
+  ExpectRefused("word2vec", "2 2\n1 2\n",
+                ":2: vectors of 1 numbers, feature \"item\" has dim 2, as");
   ExpectRefused("tsv", "1\t2\tx\n", ":1: number 2: \"x\" is not a finite");
   ExpectRefused("tsv", "1\t2\tnan\n", ":1: number 2: \"nan\" is not a finite");
   ExpectRefused("tsv", "1\t2\t1e39\n", ":1: number 2: \"1e39\" is not a finite");
