@@ -17,6 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
+#include "common/config.h"
 #include "common/errors.h"
 #include "common/hash.h"
 #include "common/io/file.h"
@@ -146,6 +147,37 @@ std::string BestName(const std::string& checkpoints_dir) {
   return error ? "" : target.filename().string();
 }
 
+bool HasManifest(const std::string& checkpoint_dir) {
+  return FileExists(JoinPath(checkpoint_dir, kManifestName));
+}
+
+// The best, else the newest checkpoint of the run or of the directory of checkpoints `folder`;
+// empty: it is neither.
+std::string CheckpointBelow(const std::string& folder) {
+  for (const std::string& checkpoints : {folder, JoinPath(folder, "checkpoints")}) {
+    const std::string best = JoinPath(checkpoints, "best");
+    if (HasManifest(best)) return best;
+    const absl::StatusOr<std::vector<int64_t>> steps = CommittedSteps(checkpoints);
+    if (!steps.ok() || steps->empty()) continue;
+    const std::string newest = JoinPath(checkpoints, NameOfStep(steps->front()));
+    if (HasManifest(newest)) return newest;
+  }
+  return "";
+}
+
+// What lies in the folder and is a committed checkpoint, or has some below it.
+std::vector<std::string> NamesWithCheckpoints(const std::string& folder) {
+  std::vector<std::string> found;
+  const absl::StatusOr<std::vector<std::string>> names = ListDirectory(folder);
+  if (!names.ok()) return found;
+  for (const std::string& name : *names) {
+    const std::string path = JoinPath(folder, name);
+    if (absl::EndsWith(name, kUnfinished)) continue;
+    if (HasManifest(path) || !CheckpointBelow(path).empty()) found.push_back(name);
+  }
+  return found;
+}
+
 }  // namespace
 
 absl::StatusOr<std::string> BeginCheckpoint(const std::string& checkpoints_dir, int64_t step) {
@@ -180,12 +212,27 @@ absl::StatusOr<std::string> CommitCheckpoint(const std::string& temporary_dir,
   return path;
 }
 
-absl::StatusOr<Manifest> ReadManifest(const std::string& checkpoint_dir) {
-  const std::string path = JoinPath(checkpoint_dir, kManifestName);
+absl::Status CheckIsCheckpoint(const std::string& path) {
+  if (HasManifest(path)) return absl::OkStatus();
+  const absl::string_view folder = absl::StripSuffix(path, "/");
   if (!FileExists(path)) {
-    return DataError(
-        absl::StrCat(path, ": missing; not a checkpoint, or one that was not finished"));
+    const std::vector<std::string> near = NamesWithCheckpoints(DirectoryOf(folder));
+    const std::string name(folder.substr(folder.rfind('/') + 1));  // npos + 1 is 0.
+    return absl::NotFoundError(
+        absl::StrCat(path, ": no such folder", near.empty() ? "" : NearestHint(name, near)));
   }
+  const std::string below = CheckpointBelow(std::string(folder));
+  if (!below.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat(path, ": is no checkpoint itself; did you mean ", below, "?"));
+  }
+  return DataError(absl::StrCat(JoinPath(path, kManifestName),
+                                ": missing; not a checkpoint, or one that was not finished"));
+}
+
+absl::StatusOr<Manifest> ReadManifest(const std::string& checkpoint_dir) {
+  RETURN_IF_ERROR(CheckIsCheckpoint(checkpoint_dir));
+  const std::string path = JoinPath(checkpoint_dir, kManifestName);
   ASSIGN_OR_RETURN(const std::string contents, ReadFile(path));
   const size_t trailer_bytes = Trailer("").size();
   const size_t text_bytes = contents.size() < trailer_bytes ? 0 : contents.size() - trailer_bytes;

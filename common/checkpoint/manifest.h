@@ -33,7 +33,12 @@ absl::StatusOr<std::string> BeginCheckpoint(const std::string& checkpoints_dir, 
 absl::StatusOr<std::string> CommitCheckpoint(const std::string& temporary_dir,
                                              const Manifest& manifest);
 
-// Reads and checks the manifest alone: its checksum, its version.
+// OK when a manifest is there. NotFound for a path that is not there, with the near names of what
+// is beside it, and for a run or a directory of checkpoints, with the checkpoint that it may stand
+// for. DataError for any other folder.
+absl::Status CheckIsCheckpoint(const std::string& path);
+
+// Reads and checks the manifest alone: its checksum, its version. Errors of CheckIsCheckpoint, too.
 absl::StatusOr<Manifest> ReadManifest(const std::string& checkpoint_dir);
 
 // Every file that the manifest names: present, size, checksum. DataError names the first bad one.

@@ -2,6 +2,8 @@
 // one process and in two.
 #include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -164,6 +166,23 @@ TEST_F(Predict, AnOutputThatCannotBeWrittenIsRefusedFirst) {
   EXPECT_NE(RunProcess({"ls", folder_->File("other")}, 10).exit_code, 0);
   done = RunProcess(Command("/dev/null", {run}), kRunLimitSeconds);
   EXPECT_EQ(done.exit_code, 0) << done.output;
+}
+
+// The same of both programs.
+TEST_F(Predict, APathThatIsNoCheckpointGetsTheOneItMayStandFor) {
+  const std::string best = RunDir() + "/checkpoints/best";
+  for (const Arguments& program :
+       {Arguments{Binary("worker"), "--mode=predict"}, Arguments{Binary("psctl"), "verify"}}) {
+    for (const auto& [path, says] : std::vector<std::pair<std::string, std::string>>{
+             {RunDir(), "did you mean " + best + "?"},
+             {RunDir() + "/checkpoints", "did you mean " + best + "?"},
+             {RunDir() + "/checkpoints/bset", "no such folder; did you mean best?"},
+             {folder_->File("rnu/checkpoints/best"), "no such folder"}}) {
+      const Finished done = RunProcess(Joined(program, {"--checkpoint=" + path}), kRunLimitSeconds);
+      EXPECT_EQ(done.exit_code, 2) << done.output;
+      EXPECT_THAT(done.output, HasSubstr(says));
+    }
+  }
 }
 
 }  // namespace

@@ -186,9 +186,7 @@ absl::Status OpenManifest(Job* job) {
         "--mode=evaluate, predict and fuse need --checkpoint=DIR, such as "
         "RUN_DIR/checkpoints/best");
   }
-  if (!FileExists(options.checkpoint)) {
-    return UsageError(absl::StrCat("--checkpoint=", options.checkpoint, ": no such folder"));
-  }
+  RETURN_IF_ERROR(WithContext(CheckIsCheckpoint(options.checkpoint), "--checkpoint"));
   job->checkpoint = std::filesystem::canonical(options.checkpoint).string();
   ASSIGN_OR_RETURN(job->manifest, ReadManifest(job->checkpoint));
   return WithContext(VerifyFiles(job->checkpoint, *job->manifest), "--checkpoint");
@@ -201,12 +199,11 @@ absl::Status CheckPaths(const JobOptions& options) {
   if (!options.warm_start.empty() && !options.init.empty()) {
     return UsageError("--warm_start and --init: one of the two gives the initial values");
   }
-  if (!options.warm_start.empty() && !FileExists(options.warm_start)) {
-    return UsageError(absl::StrCat("--warm_start=", options.warm_start, ": no such folder"));
+  if (!options.warm_start.empty()) {
+    RETURN_IF_ERROR(WithContext(CheckIsCheckpoint(options.warm_start), "--warm_start"));
   }
-  if (options.mode == JobOptions::Mode::kTrain && !options.checkpoint.empty() &&
-      !FileExists(options.checkpoint)) {
-    return UsageError(absl::StrCat("--checkpoint=", options.checkpoint, ": no such folder"));
+  if (options.mode == JobOptions::Mode::kTrain && !options.checkpoint.empty()) {
+    RETURN_IF_ERROR(WithContext(CheckIsCheckpoint(options.checkpoint), "--checkpoint"));
   }
   return absl::OkStatus();
 }

@@ -20,7 +20,8 @@ namespace pagoda {
 class PredictionOutput {
  public:
   // path: --output; empty: standard output. A device or a named pipe is written as it is.
-  // `dataset`: paths are absolute. UsageError when `path` is a folder or a file that the data set reads.
+  // `dataset`: paths are absolute. UsageError when `path` is a folder or a file that the data set
+  // reads.
   static absl::StatusOr<std::unique_ptr<PredictionOutput>> Open(const std::string& path,
                                                                 const DatasetConfig& dataset);
   ~PredictionOutput();

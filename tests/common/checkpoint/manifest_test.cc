@@ -15,6 +15,7 @@ namespace {
 
 using ::google::protobuf::util::MessageDifferencer;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
@@ -40,6 +41,29 @@ TEST_F(ManifestTest, NothingYet) {
   EXPECT_EQ(FindNewest(dir_ + "/none").status().code(), absl::StatusCode::kNotFound);
   EXPECT_TRUE(RemoveUnfinished(dir_ + "/none").ok());
   EXPECT_TRUE(RemoveOld(dir_ + "/none", 3).ok());
+}
+
+TEST_F(ManifestTest, APathThatIsNoCheckpointGetsWhatItMayStandFor) {
+  const std::string run = dir_ + "/runs/mmoe-ads", checkpoints = run + "/checkpoints";
+  ASSERT_TRUE(MakeDirectories(checkpoints).ok());
+  EXPECT_EQ(CheckIsCheckpoint(run).code(), absl::StatusCode::kDataLoss);
+  const std::string newest = CommitSome(checkpoints, 20);
+  EXPECT_TRUE(CheckIsCheckpoint(newest).ok());
+  absl::Status status = CheckIsCheckpoint(run);
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(status.message(), HasSubstr("did you mean " + newest + "?"));
+  ASSERT_TRUE(MarkBest(checkpoints, 20).ok());
+  for (const std::string& above : {run, run + "/", checkpoints}) {
+    status = CheckIsCheckpoint(above);
+    EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+    EXPECT_THAT(status.message(), HasSubstr("did you mean " + checkpoints + "/best?"));
+  }
+  status = ReadManifest(checkpoints + "/bset").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(status.message(), HasSubstr("/bset: no such folder; did you mean best?"));
+  EXPECT_THAT(CheckIsCheckpoint(dir_ + "/runs/mmoe-adz").message(), HasSubstr("mean mmoe-ads?"));
+  EXPECT_THAT(std::string(CheckIsCheckpoint(dir_ + "/none/best").message()),
+              EndsWith("/best: no such folder"));
 }
 
 TEST_F(ManifestTest, UncommittedIsInvisible) {
