@@ -158,14 +158,19 @@ def study_cells(dataset):
 
 
 def alternating_table(results):
-    rows = []
-    for cell in results.cells():
-        row = [cell]
-        for task, metric, digits in (("click", "auc", 4), ("click", "logloss", 4), ("ysl", "mse", 3)):
-            row.append(mean_and_spread(results, cell, task, metric, digits))
-        row.append(paired(results, cell, cell.split("/")[0] + "/single click", "click", "auc", 5))
-        rows.append(row)
-    return rows_of(["cell", "click AUC", "click logloss", "ysl MSE", "click AUC against single click"], rows)
+    """A line for each way to train, with the figures of both data sets."""
+    def figures(dataset, name):
+        cell, alone = f"{dataset}/{name}", f"{dataset}/single click"
+        return [paired(results, cell, alone, "click", "auc"), mean_and_spread(results, cell, "click", "logloss"),
+                mean_and_spread(results, cell, "ysl", "mse", 0 if dataset == "census_dividends" else 2)]
+
+    datasets = ("census_dividends", "planted_watch")
+    names = dict.fromkeys(cell.split("/", 1)[1] for cell in results.cells())
+    alone = ", ".join(f"{dataset} {mean_and_spread(results, f'{dataset}/single click', 'click', 'auc')}" for dataset in datasets)
+    rows = [[name] + [figure for dataset in datasets for figure in figures(dataset, name)] for name in names]
+    header = ["AUC of click against click alone", "logloss of click (SD)", "MSE of ysl (SD)"]
+    return f"click alone, AUC: {alone}\n\n" + rows_of(
+        ["ysl's target / rows / training"] + [f"{dataset}: {what}" for dataset in datasets for what in header], rows)
 
 
 # -------------------------------------------------------------------------------------- correlation
