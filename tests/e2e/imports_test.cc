@@ -65,7 +65,9 @@ class Imports : public ::testing::Test {
 
 TEST_F(Imports, FrozenRowsStayAndOthersAreCounted) {
   const std::string frozen = Import("frozen: true");
-  EXPECT_THAT(OutputOf(Worker("one", frozen)), HasSubstr("table own: 21 rows imported"));
+  EXPECT_THAT(
+      OutputOf(Worker("one", frozen)),
+      HasSubstr("table own: 21 rows imported (for 20 of the 40 values in the training rows)"));
   const std::string digest = DigestOf(RunDir("one"));
   ASSERT_EQ(digest.size(), 32u);
   OutputOf(Worker("short", frozen, "", {"--max_steps=1"}));
@@ -88,6 +90,14 @@ TEST_F(Imports, FrozenRowsStayAndOthersAreCounted) {
   KillAfterCheckpoint(command, RunDir("killed"));
   ResumeToEnd(command);
   EXPECT_EQ(DigestOf(RunDir("killed")), digest);
+}
+
+// Keys that are spelt otherwise than the data's would else go unnoticed.
+TEST_F(Imports, AnImportThatIsForNoValueSaysSo) {
+  WriteTestFile(folder_.File("vectors.tsv"), "id_1\t1\t2\t3\t4\nid_2\t1\t2\t3\t4\n");
+  EXPECT_THAT(OutputOf(Worker("none", Import(), "", {"--max_steps=1"})),
+              HasSubstr("2 rows imported (for 0 of the 40 values in the training rows: are keys "
+                        "spelt as in the data?)"));
 }
 
 TEST_F(Imports, FrozenRowsStayWhereTasksAlternate) {

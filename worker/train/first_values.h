@@ -39,9 +39,9 @@ struct FirstValues {
   std::string note;         // What a person should be told.
 };
 
-// All workers call it.
-absl::StatusOr<FirstValues> PrepareFirstValues(const Job& job, Group& workers,
-                                               const RowTools& rows);
+// All workers call it. `dataset`: its training rows say what imports are for.
+absl::StatusOr<FirstValues> PrepareFirstValues(const Job& job, Group& workers, const RowTools& rows,
+                                               const Dataset& dataset);
 
 // The dense ones into the stepper, at each worker by itself; adds to values->note.
 absl::Status LoadFirstDense(const Job& job, FirstValues* values, Stepper& stepper);

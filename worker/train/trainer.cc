@@ -41,10 +41,15 @@ absl::Status Trainer::Run() {
   RETURN_IF_ERROR(OpenTraining());
   RETURN_IF_ERROR(ShareStatus(*cluster_.workers, 0, IsFirst() ? OpenOutputs() : absl::OkStatus()));
   RETURN_IF_ERROR(Loop());
+  NoteEarlyStop();
   RETURN_IF_ERROR(ValidateUnscheduled());
   ASSIGN_OR_RETURN(const JsonObject done, SummariseTraining());
   RETURN_IF_ERROR(TestBest());
-  const absl::Status told = IsFirst() ? reporter_->Done(done) : absl::OkStatus();
+  absl::Status told;
+  if (IsFirst()) {
+    told = NoteNoBest();
+    if (told.ok()) told = reporter_->Done(done);
+  }
   RETURN_IF_ERROR(ShareStatus(*cluster_.workers, 0, told));
   return Leave();
 }
@@ -103,6 +108,9 @@ void Trainer::DescribeRun() {
   for (const std::string& name : job_.method.frozen) {
     Say(absl::StrCat("note: no optimizer owns ", name, ": it stays as it starts"));
   }
+  for (const std::string& note : UnusedOptimizers(job_.config, job_.method)) {
+    Say(absl::StrCat("note: ", note));
+  }
   if (dataset_->bad_rows() > 0) {
     Say(absl::StrCat("warning: ", dataset_->bad_rows(), " bad rows skipped, see ",
                      JoinPath(job_.run_dir, "quarantine.txt")));
@@ -128,7 +136,8 @@ absl::Status Trainer::OpenOutputs() {
 }
 
 absl::Status Trainer::OpenFresh(EngineOptions options) {
-  ASSIGN_OR_RETURN(FirstValues values, PrepareFirstValues(job_, *cluster_.workers, row_tools_));
+  ASSIGN_OR_RETURN(FirstValues values,
+                   PrepareFirstValues(job_, *cluster_.workers, row_tools_, *dataset_));
   options.checkpoint = values.checkpoint;
   options.load_dense = false;
   options.steps_taken = values.steps_taken;
@@ -346,6 +355,22 @@ absl::Status Trainer::ValidateUnscheduled() {
   return ShareStatus(*cluster_.workers, 0, status);
 }
 
+bool Trainer::StoppedEarly() const {
+  return state_.step() < schedule_->end_step() &&
+         ShouldStop(state_, job_.config.train().patience());
+}
+
+void Trainer::NoteEarlyStop() {
+  if (!StoppedEarly()) return;
+  const TrainConfig& train = job_.config.train();
+  const auto epoch_of = [&](int64_t step) { return (step - 1) / schedule_->steps_per_epoch() + 1; };
+  Say(absl::StrFormat(
+      "stopped early after step %d (epoch %d of %d): for %d evaluations (train.patience) the score "
+      "(best_by %s) was not above its best, %.6f after step %d (epoch %d)",
+      state_.step(), epoch_of(state_.step()), train.epochs(), state_.evaluations_without_better(),
+      train.best_by(), state_.best_score(), state_.best_step(), epoch_of(state_.best_step())));
+}
+
 // The `done` line; of the rows as they were trained, so before another checkpoint is loaded. Worker
 // 0 only.
 absl::StatusOr<JsonObject> Trainer::SummariseTraining() {
@@ -375,6 +400,11 @@ absl::StatusOr<JsonObject> Trainer::SummariseTraining() {
         JsonObject().Integer("rows", table.rows()).Integer("row_bytes", table.row_bytes()));
   }
   done.Object("tables", tables);
+  if (StoppedEarly()) {
+    done.Object("early_stop", JsonObject()
+                                  .Integer("best_step", state_.best_step())
+                                  .Number("best_score", state_.best_score()));
+  }
   return done;
 }
 
@@ -384,9 +414,11 @@ absl::Status Trainer::TestBest() {
   EngineOptions options;
   options.job_id = start_.job_id;
   std::string shared;
+  const char* remark = "the best checkpoint";
   absl::Status status;
   if (IsFirst()) {
     const std::string best = JoinPath(start_.run->checkpoints(), "best");
+    if (!FileExists(best)) remark = "the last checkpoint";
     const auto epoch = start_.run->NextEpoch();
     const auto newest = FindNewest(start_.run->checkpoints());
     status = epoch.status();
@@ -409,7 +441,18 @@ absl::Status Trainer::TestBest() {
   }
   engine_ = Engine();
   ASSIGN_OR_RETURN(engine_, OpenEngine(job_, cluster_, program_.get(), options));
-  return Evaluate(TEST, options.steps_done, "the best checkpoint").status();
+  return Evaluate(TEST, options.steps_done, remark).status();
+}
+
+absl::Status Trainer::NoteNoBest() {
+  const std::string folder = start_.run->checkpoints();
+  if (FileExists(JoinPath(folder, "best"))) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const auto newest, FindNewest(folder));
+  Say(absl::StrCat("note: there is no ", JoinPath(folder, "best"), ": ",
+                   dataset_->rows(VALID) == 0 ? "the data set has no validation rows"
+                                              : "no evaluation has given a score",
+                   "; the last checkpoint is ", newest.path));
+  return absl::OkStatus();
 }
 
 absl::Status Trainer::Leave() {
