@@ -11,7 +11,7 @@
 // {"event":"gates","split":"valid|test","step":N,"gates":{GATE:{EXPERT:mean weight}}}
 // {"event":"done","steps":N,"seconds":x,"examples_per_second":x,"digest":"...","rows":n,
 //  "spills":n,"reloads":n,"bytes_pushed":n,     gradients of rows, by all workers of this start
-//  "tables":{TABLE:{"rows":n,"row_bytes":n}}}
+//  "tables":{TABLE:{"rows":n,"row_bytes":n}},"early_stop":{"best_step":N,"best_score":x}}
 // Numbers are the shortest text that reads back as the same double; what is not a number is null.
 //
 // **Confined to worker 0's step thread.**

@@ -35,7 +35,7 @@ class Progress {
   // After each step; prints when it is time.
   void Step(int64_t steps_done, int64_t rows, double loss);
   void Line(absl::string_view text);
-  // remark: "best so far", "the best checkpoint", or empty.
+  // remark: what else its header says, such as "the best checkpoint, score 1.6"; may be empty.
   void Table(absl::string_view split, int64_t step, const std::vector<TaskMetrics>& metrics,
              absl::string_view remark);
 

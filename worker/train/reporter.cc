@@ -1,5 +1,6 @@
 #include "worker/train/reporter.h"
 
+#include <cmath>
 #include <cstdio>
 #include <utility>
 #include <vector>
@@ -75,7 +76,12 @@ absl::Status Reporter::WriteScalars(int64_t steps_done, int64_t rows, const Step
 
 absl::Status Reporter::Evaluated(Split split, int64_t step, const Evaluation& evaluation,
                                  absl::string_view remark) {
-  progress_.Table(SplitName(split), step, evaluation.tasks, remark);
+  const std::string& best_by = config_.train().best_by();
+  const double score = Score(evaluation.tasks, best_by);
+  const std::string score_text =
+      std::isnan(score) ? "no score" : absl::StrFormat("score (best_by %s) %.6f", best_by, score);
+  progress_.Table(SplitName(split), step, evaluation.tasks,
+                  absl::StrCat(remark, remark.empty() ? "" : ", ", score_text));
   if (!evaluation.gates.empty()) {
     if (split == TEST) {
       for (const std::string& line : GatesTable(evaluation.gates)) progress_.Line(line);
@@ -84,8 +90,8 @@ absl::Status Reporter::Evaluated(Split split, int64_t step, const Evaluation& ev
   }
   const std::string unseen = UnseenText(split, evaluation.unseen);
   if (!unseen.empty()) progress_.Line(unseen);
-  RETURN_IF_ERROR(metrics_->Write(
-      EvalLine(split, step, evaluation.tasks, config_.train().best_by(), evaluation.unseen)));
+  RETURN_IF_ERROR(
+      metrics_->Write(EvalLine(split, step, evaluation.tasks, best_by, evaluation.unseen)));
   return events_->Write(step, Scalars(split, evaluation.tasks));
 }
 

@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "common/checkpoint/manifest.h"
+#include "common/config.h"
 #include "common/errors.h"
 #include "common/io/file.h"
 #include "common/io/pipe.h"
@@ -148,6 +150,18 @@ absl::Status CheckLabels(const Config& config, const Dataset& dataset) {
                                   " training rows; check the predicate against the column"));
   }
   return absl::OkStatus();
+}
+
+std::vector<std::string> UnusedOptimizers(const Config& config, const TrainingMethod& method) {
+  std::set<std::string> used;
+  for (const StepOptimizer& one : method.optimizers) used.insert(one.config.name());
+  std::vector<std::string> notes;
+  for (const OptimizerConfig& one : config.optimizer()) {
+    if (used.count(one.name()) > 0 || one.name() == "sparse" || one.name() == "dense") continue;
+    notes.push_back(absl::StrCat("optimizer \"", one.name(), "\": nothing uses it",
+                                 NearestHint(one.name(), {used.begin(), used.end()})));
+  }
+  return notes;
 }
 
 }  // namespace pagoda

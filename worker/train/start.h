@@ -46,6 +46,11 @@ absl::Status CheckSameUnread(const Manifest& manifest, const Config& config);
 // split without rows.
 absl::Status CheckLabels(const Config& config, const Dataset& dataset);
 
+// A note for each optimizer of the configuration that updates nothing, with the names it may have
+// been meant to have: a slip in a name makes an optimizer of its own. Not for "sparse" and "dense",
+// which are always there.
+std::vector<std::string> UnusedOptimizers(const Config& config, const TrainingMethod& method);
+
 }  // namespace pagoda
 
 #endif  // PAGODA_WORKER_TRAIN_START_H_

@@ -79,8 +79,12 @@ class Trainer {
 
   // After the last step.
   absl::Status ValidateUnscheduled();
+  bool StoppedEarly() const;
+  void NoteEarlyStop();
   absl::StatusOr<JsonObject> SummariseTraining();
   absl::Status TestBest();
+  // Where there is no checkpoints/best to be found, which a person would look for.
+  absl::Status NoteNoBest();
   absl::Status Leave();
   void PrintProfile();
 

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "common/errors.h"
 
 namespace pagoda {
@@ -94,6 +95,21 @@ TEST(CheckLabels, NumbersNeedNone) {
   EXPECT_TRUE(CheckLabels(config, Counts(10, {0})).ok());
   EXPECT_THAT(std::string(CheckLabels(config, Counts(0, {0})).message()),
               HasSubstr("no training rows"));
+}
+
+TEST(UnusedOptimizersTest, ASlipInANameIsTold) {
+  Config config;
+  for (const char* name : {"sparse", "dense", "spase", "wide"})
+    config.add_optimizer()->set_name(name);
+  TrainingMethod method;
+  for (const char* name : {"sparse", "wide"}) {
+    method.optimizers.emplace_back().config.set_name(name);
+    method.optimizers.back().name = absl::StrCat("click/", name);
+  }
+  EXPECT_THAT(UnusedOptimizers(config, method),
+              ::testing::ElementsAre("optimizer \"spase\": nothing uses it; did you mean sparse?"));
+  config.mutable_optimizer()->DeleteSubrange(2, 1);
+  EXPECT_THAT(UnusedOptimizers(config, method), ::testing::IsEmpty());
 }
 
 }  // namespace
