@@ -131,8 +131,36 @@ absl::Status CheckFlagValues() {
       return UsageError(absl::StrCat("--", flag, "=", value, ": must be at least 1"));
     }
   }
-  if (FLAGS_max_steps < 0 || FLAGS_log_every < 0 || FLAGS_memory_budget_mb < 0) {
-    return UsageError("--max_steps, --log_every and --memory_budget_mb must not be negative");
+  for (const auto& [flag, value] :
+       std::vector<std::pair<const char*, double>>{{"max_steps", FLAGS_max_steps},
+                                                   {"log_every", FLAGS_log_every},
+                                                   {"memory_budget_mb", FLAGS_memory_budget_mb}}) {
+    if (value < 0)
+      return UsageError(absl::StrCat("--", flag, "=", value, ": must not be negative"));
+  }
+  return absl::OkStatus();
+}
+
+// A flag that the mode would ignore says that something else is meant. Not so --resume, which a
+// supervisor adds to whatever it starts again, and what is a field of the configuration too.
+absl::Status CheckFlagsOfMode() {
+  static constexpr struct {
+    const char* flag;
+    const char* mode;
+  } kFlags[] = {{"init", "train"},      {"warm_start", "train"}, {"log_every", "train"},
+                {"profile", "train"},   {"digest", "train"},     {"output", "predict"},
+                {"labels", "predict"},  {"split", "predict"},    {"fuse", "fuse"},
+                {"fuse_metric", "fuse"}};
+  for (const auto& [flag, mode] : kFlags) {
+    if (!IsGiven(flag) || FLAGS_mode == mode) continue;
+    return UsageError(absl::StrCat("--", flag, ": --mode=", FLAGS_mode,
+                                   " does not read it, --mode=", mode, " does"));
+  }
+  if (FLAGS_mode == "train" && !FLAGS_checkpoint.empty() && !FLAGS_resume) {
+    return UsageError(absl::StrCat(
+        "--checkpoint=", FLAGS_checkpoint, ": a run that begins does not read it; to go on with ",
+        "the checkpoint's run add --resume, to begin another one with its values use --warm_start=",
+        FLAGS_checkpoint));
   }
   return absl::OkStatus();
 }
@@ -189,6 +217,7 @@ absl::StatusOr<Job> ReadJob(int argc, char** argv) {
   google::ParseCommandLineFlags(&argc, &argv, /*remove_flags=*/true);
   if (argc > 1) return UsageError(absl::StrCat("\"", argv[1], "\": not a flag; see --help"));
   RETURN_IF_ERROR(CheckFlagValues());
+  RETURN_IF_ERROR(CheckFlagsOfMode());
   for (const std::string& endpoint : ServerEndpoints()) {
     RETURN_IF_ERROR(WithContext(ParseEndpoint(endpoint).status(), "--servers"));
   }

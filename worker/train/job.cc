@@ -6,6 +6,7 @@
 #include <map>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "common/checkpoint/manifest.h"
 #include "common/config.h"
 #include "common/errors.h"
@@ -171,6 +172,18 @@ absl::StatusOr<Graph> ResolveInput(Job* job) {
   return BuildGraph(*job);
 }
 
+// "1, 2 or 4": the numbers of workers among whom `lanes` lanes can be dealt out.
+std::string WorkersThatFit(int lanes) {
+  std::vector<int> fit;
+  for (int workers = std::max(lanes, 1);; workers /= 2) {
+    fit.insert(fit.begin(), workers);
+    if (workers % 2 != 0) break;
+  }
+  const int last = fit.back();
+  fit.pop_back();
+  return absl::StrCat(absl::StrJoin(fit, ", "), fit.empty() ? "" : " or ", last);
+}
+
 // "ple" for "ple" and "my/ple.textproto".
 std::string Stem(const std::string& name_or_path) {
   return std::filesystem::path(name_or_path).stem().string();
@@ -288,8 +301,16 @@ absl::Status ResolveLanes(int workers, const TrainState* from, Job* job,
   }
   const int lanes = train->lanes();
   if (lanes < 1 || lanes % workers != 0 || !std::has_single_bit(unsigned(lanes / workers))) {
-    return UsageError(absl::StrCat("--lanes=", lanes, " does not fit ", workers,
-                                   " workers: lanes / workers must be a power of two"));
+    const std::string rule = absl::StrCat("lanes / workers must be a power of two, so the ",
+                                          "number of workers may be ", WorkersThatFit(lanes));
+    if (from == nullptr) {
+      return UsageError(
+          absl::StrCat("--lanes=", lanes, " does not fit ", workers, " workers: ", rule));
+    }
+    return UsageError(
+        absl::StrCat("--resume with ", workers, " workers: the checkpoint's run has ", lanes,
+                     lanes == 1 ? " lane" : " lanes", ", which it keeps; ", rule,
+                     ". A run that begins with --lanes=8 can go on with 1, 2, 4 or 8"));
   }
   if (train->batch_size() % lanes != 0) {
     if (options.batch_size) {

@@ -26,7 +26,7 @@ absl::Status Rename(const std::string& from, const std::string& to) {
 absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::string& path,
                                                                  const std::string& holder,
                                                                  int64_t lock_timeout_ms) {
-  RETURN_IF_ERROR(MakeDirectories(path));
+  RETURN_IF_ERROR(WithContext(MakeDirectories(path), "--run_dir"));
   auto lock = FileLock::Acquire(JoinPath(path, "lock"), holder, lock_timeout_ms);
   if (!lock.ok()) return WithContext(lock.status(), absl::StrCat("run directory ", path));
   std::unique_ptr<RunDirectory> run(new RunDirectory(path, *std::move(lock)));

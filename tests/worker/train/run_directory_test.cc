@@ -112,6 +112,8 @@ TEST_F(RunDirectoryTest, AFileInItsPlaceIsAnError) {
   WriteCarelessly(folder_.File("file"), "");
   EXPECT_EQ(ExitCodeOf(RunDirectory::Open(folder_.File("file"), "host:1", 100).status()),
             ExitCode::kIo);
+  EXPECT_THAT(std::string(RunDirectory::Open("/proc/x", "host:1", 100).status().message()),
+              HasSubstr("--run_dir: make folder /proc/x"));
 }
 
 }  // namespace
