@@ -157,12 +157,17 @@ class Soak:
         job.wait()
 
     def clear(self, run):
-        """Ends what a failed round has left."""
-        for pid in self.alive(run):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
+        """Ends what a failed round has left, and waits until it is gone."""
+        begin = time.monotonic()
+        while alive := self.alive(run):
+            if time.monotonic() - begin > ORPHAN_SECONDS:
+                raise RuntimeError(f"alive {ORPHAN_SECONDS} s after SIGKILL: {alive}")
+            for pid in alive:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            time.sleep(0.05)
 
     def digest(self, run):
         lines = [json.loads(line) for line in (self.work / run / "metrics.jsonl").read_text().splitlines()]
