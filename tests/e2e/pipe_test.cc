@@ -42,17 +42,23 @@ class Pipes : public ::testing::Test {
                more),
         kRunLimitSeconds);
   }
-  // Lines of the predictions for the test split.
-  int Predict(const Arguments& more = {}) const {
-    const std::string out = folder_.File("predictions.csv");
-    const Finished done = RunProcess(
-        Joined({Binary("worker"), "--mode=predict",
-                "--checkpoint=" + folder_.File("run/checkpoints/best"), "--output=" + out},
-               more),
+  Finished RunPredict() const {
+    return RunProcess(
+        {Binary("worker"), "--mode=predict", "--checkpoint=" + folder_.File("run/checkpoints/best"),
+         "--output=" + folder_.File("predictions.csv")},
         kRunLimitSeconds);
+  }
+  // Lines of the predictions for the test split.
+  int Predict() const {
+    const Finished done = RunPredict();
     EXPECT_EQ(done.exit_code, 0) << done.output;
-    const Finished count = RunProcess({"wc", "-l", out}, kRunLimitSeconds);
+    const Finished count =
+        RunProcess({"wc", "-l", folder_.File("predictions.csv")}, kRunLimitSeconds);
     return std::stoi(count.output);
+  }
+  // What the run's folder holds, a name a line.
+  std::string RunFiles() const {
+    return RunProcess({"ls", folder_.File("run")}, kRunLimitSeconds).output;
   }
 
   const TemporaryDirectory folder_;
@@ -67,12 +73,25 @@ TEST_F(Pipes, AnEvaluationReadsAgainAndARunGoesOnWithItsOwn) {
   WriteRows(1200);
   EXPECT_GT(Predict(), before + 20);
   // It left neither its records nor anything else behind.
-  const Finished files = RunProcess({"ls", folder_.File("run")}, kRunLimitSeconds);
-  EXPECT_THAT(files.output, HasSubstr("data\n"));
-  EXPECT_THAT(files.output, Not(HasSubstr("data-")));
+  EXPECT_THAT(RunFiles(), HasSubstr("data\n"));
+  EXPECT_THAT(RunFiles(), Not(HasSubstr("data-")));
   done = Train({"--resume", "--epochs=2"});
   EXPECT_EQ(done.exit_code, 0) << done.output;
   EXPECT_THAT(done.output, Not(HasSubstr("1200")));
+}
+
+TEST_F(Pipes, AnEvaluationThatFailsLeavesNoRecordsBehind) {
+  WriteRows(600);
+  ASSERT_EQ(Train({"--epochs=1"}).exit_code, 0);
+  const std::string before = RunFiles();
+  WriteTestFile(folder_.File("rows"), "3,1\n4\n");  // A bad row, behind a good one.
+  Finished done = RunPredict();
+  EXPECT_EQ(done.exit_code, 65) << done.output;
+  EXPECT_EQ(RunFiles(), before);
+  ASSERT_EQ(RunProcess({"rm", folder_.File("rows")}, kRunLimitSeconds).exit_code, 0);
+  done = RunPredict();  // The command fails.
+  EXPECT_EQ(done.exit_code, 74) << done.output;
+  EXPECT_EQ(RunFiles(), before);
 }
 
 TEST_F(Pipes, ARunWhoseRecordsAreGoneGoesOnWithTheSameOnesOnly) {

@@ -28,14 +28,29 @@
 namespace pagoda {
 namespace {
 
+// A folder that goes when this does, however the evaluation ends.
+class ScratchFolder {
+ public:
+  explicit ScratchFolder(std::string path) : path_(std::move(path)) {}
+  ScratchFolder(const ScratchFolder&) = delete;
+  ScratchFolder& operator=(const ScratchFolder&) = delete;
+  ~ScratchFolder() {
+    const absl::Status status = RemoveTree(path_);
+    if (!status.ok()) LOG(WARNING) << "left behind: " << status.message();
+  }
+
+ private:
+  const std::string path_;
+};
+
 // A checkpoint, loaded.
 struct Loaded {
   Job job;
   std::unique_ptr<Program> program;
+  std::unique_ptr<ScratchFolder> records;  // Of this evaluation alone. At worker 0; null: none.
   std::unique_ptr<Dataset> dataset;
   Engine engine;
   std::string store_dir;  // Empty: the servers' own.
-  std::string data_dir;   // Records of this evaluation alone; empty: the run's are used.
 };
 
 // A job of its own: an evaluation never takes a training job's shards over.
@@ -58,15 +73,14 @@ absl::StatusOr<std::unique_ptr<Loaded>> Load(Job job, const Cluster& cluster) {
                    Program::Compile(std::move(graph), ProgramOptions(loaded->job.method)));
   EngineOptions options;
   ASSIGN_OR_RETURN(options.job_id, NewJobId(*cluster.workers));
+  std::string cache_dir = DataFolder(loaded->job);
   // A pipe may give other rows by now, and the run goes on with those that it began with.
   if (ReadsPipe(loaded->job.config.dataset())) {
-    loaded->data_dir =
-        JoinPath(loaded->job.run_dir, absl::StrCat("data-", absl::Hex(options.job_id)));
+    cache_dir = JoinPath(loaded->job.run_dir, absl::StrCat("data-", absl::Hex(options.job_id)));
+    if (cluster.workers->rank() == 0) loaded->records = std::make_unique<ScratchFolder>(cache_dir);
   }
-  ASSIGN_OR_RETURN(
-      loaded->dataset,
-      OpenDataset(loaded->job, *cluster.workers, &loaded->job.manifest->statistics(),
-                  loaded->data_dir.empty() ? DataFolder(loaded->job) : loaded->data_dir));
+  ASSIGN_OR_RETURN(loaded->dataset, OpenDataset(loaded->job, *cluster.workers,
+                                                &loaded->job.manifest->statistics(), cache_dir));
   options.run_epoch = 1;
   options.steps_done = loaded->job.manifest->state().step();
   options.checkpoint = loaded->job.checkpoint;
@@ -94,9 +108,7 @@ absl::Status Finish(const absl::Status& done, const Cluster& cluster, Loaded& lo
   absl::Status status;
   if (cluster.workers->rank() == 0) {
     status = loaded.engine.session->Shutdown();
-    for (const std::string& folder : {loaded.store_dir, loaded.data_dir}) {
-      if (status.ok() && !folder.empty()) status = RemoveTree(folder);
-    }
+    if (status.ok() && !loaded.store_dir.empty()) status = RemoveTree(loaded.store_dir);
   }
   status = ShareStatus(*cluster.workers, 0, status);
   return done.ok() ? status : done;
