@@ -95,6 +95,20 @@ absl::StatusOr<std::vector<SourceStamp>> StampSources(const std::vector<Resolved
   return stamps;
 }
 
+absl::Status StampRecords(const std::string& folder, RecordSummary* summary) {
+  std::string checksums;
+  for (const Split split : kSplits) {
+    for (const std::string& path : RecordPaths(folder, SplitName(split))) {
+      ASSIGN_OR_RETURN(const uint64_t size, FileSize(path));
+      ASSIGN_OR_RETURN(const uint64_t checksum, ChecksumFile(path));
+      summary->bytes += size;
+      absl::StrAppend(&checksums, absl::Hex(checksum, absl::kZeroPad16));
+    }
+  }
+  summary->checksum = HashBytes(checksums);
+  return absl::OkStatus();
+}
+
 // All that the records depend on: not transforms, buckets, dims or weights, so that trying those
 // reads nothing again.
 std::string Fingerprint(const DatasetConfig& config, const InputLayout& input,
@@ -147,13 +161,12 @@ class RecordDataset : public Dataset {
     const std::string name = config_.name().empty() ? "data" : config_.name();
     const std::string folder = JoinPath(
         options.cache_dir, absl::StrCat(name, "-", Fingerprint(config_, schema_.input, stamps_)));
-    const bool reads_pipe = ReadsPipe(config_);
-    const bool is_stale = options.reads_pipes_again && reads_pipe;
+    const bool is_stale = options.reads_pipes_again && ReadsPipe(config_);
     if (is_stale || !FileExists(JoinPath(folder, kSummaryName))) {
       RETURN_IF_ERROR(ReadSources(sources, folder, options.quarantine_path));
     }
     RETURN_IF_ERROR(MapRecords(folder));
-    if (reads_pipe) RETURN_IF_ERROR(StampPipes(folder));
+    StampPipes();
     if (statistics != nullptr) {
       RETURN_IF_ERROR(CheckStatistics(config_, *statistics));
       statistics_ = *statistics;
@@ -196,7 +209,7 @@ class RecordDataset : public Dataset {
   absl::Status ReadSources(const std::vector<ResolvedSource>& sources, const std::string& folder,
                            const std::string& quarantine_path) const;
   absl::Status MapRecords(const std::string& folder);
-  absl::Status StampPipes(const std::string& folder);
+  void StampPipes();
   void PlanFeatures();
   void Prefetch(const std::byte* record) const;
   // Example b of the batch, but for its lists.
@@ -224,7 +237,8 @@ absl::Status RecordDataset::ReadSources(const std::vector<ResolvedSource>& sourc
   RETURN_IF_ERROR(RemoveTree(temporary));
   RETURN_IF_ERROR(MakeDirectories(temporary));
   const IngestOptions options{&config_, &schema_.input, &layout_, temporary, quarantine_path};
-  ASSIGN_OR_RETURN(const RecordSummary summary, Ingest(options, sources));
+  ASSIGN_OR_RETURN(RecordSummary summary, Ingest(options, sources));
+  if (ReadsPipe(config_)) RETURN_IF_ERROR(StampRecords(temporary, &summary));
   RETURN_IF_ERROR(WriteFileAtomically(JoinPath(temporary, kSummaryName), summary.ToText()));
   RETURN_IF_ERROR(RemoveTree(folder));
   if (std::rename(temporary.c_str(), folder.c_str()) != 0) {
@@ -247,23 +261,12 @@ absl::Status RecordDataset::MapRecords(const std::string& folder) {
 }
 
 // What a command gave is not there any more: its stamp is the records that were made of it.
-absl::Status RecordDataset::StampPipes(const std::string& folder) {
-  uint64_t bytes = 0;
-  std::string checksums;
-  for (const Split split : kSplits) {
-    for (const std::string& path : RecordPaths(folder, SplitName(split))) {
-      ASSIGN_OR_RETURN(const uint64_t size, FileSize(path));
-      ASSIGN_OR_RETURN(const uint64_t checksum, ChecksumFile(path));
-      bytes += size;
-      absl::StrAppend(&checksums, absl::Hex(checksum, absl::kZeroPad16));
-    }
-  }
+void RecordDataset::StampPipes() {
   for (SourceStamp& stamp : stamps_) {
     if (!IsPipe(stamp.path())) continue;
-    stamp.set_bytes(bytes);
-    stamp.set_checksum(HashBytes(checksums));
+    stamp.set_bytes(summary_.bytes);
+    stamp.set_checksum(summary_.checksum);
   }
-  return absl::OkStatus();
 }
 
 std::vector<RecordRuns> RecordDataset::TaskRecords() const {

@@ -341,9 +341,10 @@ class Ingester {
 };
 
 // "WORD n n n": the numbers, when the line is that.
-absl::StatusOr<std::vector<int64_t>> NumbersAfter(absl::string_view word, absl::string_view line) {
+template <typename Number = int64_t>
+absl::StatusOr<std::vector<Number>> NumbersAfter(absl::string_view word, absl::string_view line) {
   const std::vector<absl::string_view> parts = absl::StrSplit(line, ' ');
-  std::vector<int64_t> numbers(parts.size() - 1);
+  std::vector<Number> numbers(parts.size() - 1);
   for (size_t i = 0; i < numbers.size(); ++i) {
     if (!absl::SimpleAtoi(parts[i + 1], &numbers[i])) return DataError("not a number");
   }
@@ -359,12 +360,12 @@ std::string RecordSummary::ToText() const {
   for (const int64_t count : positives) absl::StrAppend(&text, " ", count);
   absl::StrAppend(&text, "\nnegatives");
   for (const int64_t count : negatives) absl::StrAppend(&text, " ", count);
-  return text + "\n";
+  return absl::StrCat(text, "\nstamp ", bytes, " ", checksum, "\n");
 }
 
 absl::StatusOr<RecordSummary> RecordSummary::FromText(const std::string& text) {
   const std::vector<absl::string_view> lines = absl::StrSplit(text, '\n');
-  if (lines.size() != 6 || lines[0] != absl::StrCat("pagoda-records ", kRecordVersion)) {
+  if (lines.size() != 7 || lines[0] != absl::StrCat("pagoda-records ", kRecordVersion)) {
     return DataError(absl::StrCat("not a summary of records, version ", kRecordVersion));
   }
   RecordSummary summary;
@@ -372,9 +373,14 @@ absl::StatusOr<RecordSummary> RecordSummary::FromText(const std::string& text) {
   ASSIGN_OR_RETURN(const std::vector<int64_t> bad_rows, NumbersAfter("bad_rows", lines[2]));
   ASSIGN_OR_RETURN(summary.positives, NumbersAfter("positives", lines[3]));
   ASSIGN_OR_RETURN(summary.negatives, NumbersAfter("negatives", lines[4]));
-  if (rows.size() != kSplits.size() || bad_rows.size() != 1) return DataError("a line is short");
+  ASSIGN_OR_RETURN(const std::vector<uint64_t> stamp, NumbersAfter<uint64_t>("stamp", lines[5]));
+  if (rows.size() != kSplits.size() || bad_rows.size() != 1 || stamp.size() != 2) {
+    return DataError("a line is short");
+  }
   std::copy(rows.begin(), rows.end(), summary.rows.begin());
   summary.bad_rows = bad_rows[0];
+  summary.bytes = stamp[0];
+  summary.checksum = stamp[1];
   return summary;
 }
 

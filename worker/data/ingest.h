@@ -33,6 +33,9 @@ struct RecordSummary {
   // [task]: training rows in the sample space, of weight above 0, with label 1 and with label 0.
   // Those that negative sampling leaves out do not count.
   std::vector<int64_t> positives, negatives;
+  // Of the record files together, when a source is a pipe: what is left of what its command gave.
+  // Taken when they are written, since to read them all again at each start may take minutes.
+  uint64_t bytes = 0, checksum = 0;
 
   std::string ToText() const;
   // DataError when `text` is not one, or not of this version.
@@ -47,7 +50,7 @@ struct IngestOptions {
   std::string quarantine_path;  // Bad rows, when skipped; empty: nowhere.
 };
 
-// Writes the record files of all splits (not the summary). DataError "file:line:column: ..." for a
+// Writes the record files of all splits (not the summary, and no stamp into it). DataError "file:line:column: ..." for a
 // bad row when bad_rows is FAIL, and when SKIP has skipped bad_rows_cap.
 absl::StatusOr<RecordSummary> Ingest(const IngestOptions& options,
                                      const std::vector<ResolvedSource>& sources);

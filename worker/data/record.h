@@ -7,8 +7,8 @@
 //           | label f32 * tasks | weight f32 * tasks | zeros to a multiple of 8 bytes
 // lists   = (id u64 * | id u64 * weight f32 *) *     a list has `count` ids from word `begin` on, a
 //           weighted one as many weights behind them, padded to 8 bytes
-// summary = "pagoda-records 2\n" "rows" train valid test "\n" "bad_rows" n "\n"
-//           "positives" n... "\n" "negatives" n... "\n"
+// summary = "pagoda-records 3\n" "rows" train valid test "\n" "bad_rows" n "\n"
+//           "positives" n... "\n" "negatives" n... "\n" "stamp" bytes checksum "\n"
 //
 // All little-endian. A weight's sign bit is set outside of the task's sample space. A record is one
 // row, not one column, since a shuffled epoch reads records at random: one record is a handful of
@@ -33,7 +33,7 @@
 
 namespace pagoda {
 
-inline constexpr int kRecordVersion = 2;
+inline constexpr int kRecordVersion = 3;
 inline constexpr std::array<Split, 3> kSplits = {TRAIN, VALID, TEST};
 // "train", "valid", "test".
 const char* SplitName(Split split);

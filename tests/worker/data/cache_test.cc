@@ -7,6 +7,7 @@
 #include "gtest/gtest.h"
 #include "tests/worker/data/support.h"
 #include "worker/data/dataset.h"
+#include "worker/data/ingest.h"
 
 namespace pagoda {
 namespace {
@@ -58,6 +59,43 @@ TEST(CacheTest, APipesStampIsThatOfItsRecords) {
   EXPECT_NE(stamp_of(ShopRows(1, 4)), first);  // As many bytes.
   EXPECT_NE(stamp_of(ShopRows(0, 5)), first);
   EXPECT_EQ(stamp_of(ShopRows(0, 4)), first);
+}
+
+// To open records is to map them: the stamp was taken when they were written, and none is read.
+TEST(CacheTest, APipesStampIsTakenOnce) {
+  DataFolder folder;
+  folder.Write("rows", ShopRows(0, 4));
+  Config config = ShopConfig();
+  config.mutable_dataset()->mutable_source(0)->set_path(0, "cat " + folder.root() + "/rows |");
+  const std::string first = (*folder.Open(config))->sources()[0].SerializeAsString();
+  const std::string cache = folder.options().cache_dir;
+  const std::string records = cache + "/" + ListDirectory(cache)->at(0) + "/train.records";
+  std::string bytes = *ReadFile(records);
+  bytes[0] ^= 1;
+  ASSERT_TRUE(WriteFileAtomically(records, bytes).ok());
+  EXPECT_EQ((*folder.Open(config))->sources()[0].SerializeAsString(), first);
+}
+
+TEST(CacheTest, ASummaryIsReadAsItWasWritten) {
+  RecordSummary summary;
+  summary.rows = {5, 6, 7};
+  summary.bad_rows = 8;
+  summary.positives = {1, 2};
+  summary.negatives = {4, 4};
+  summary.bytes = uint64_t{1} << 40;
+  summary.checksum = ~uint64_t{0};
+  const std::string text = summary.ToText();
+  const auto read = RecordSummary::FromText(text);
+  ASSERT_TRUE(read.ok()) << read.status();
+  EXPECT_EQ(read->ToText(), text);
+  EXPECT_EQ(read->checksum, summary.checksum);
+  // One of version 2, one that was cut, one with a word for a number.
+  for (const std::string& other :
+       {"pagoda-records 2" + text.substr(text.find('\n')), text.substr(0, text.find("stamp")),
+        text.substr(0, text.find("stamp")) + "stamp 1\n",
+        text.substr(0, text.find("stamp")) + "stamp 1 x\n"}) {
+    EXPECT_EQ(RecordSummary::FromText(other).status().code(), absl::StatusCode::kDataLoss) << other;
+  }
 }
 
 // The bar need not be the last byte.
