@@ -50,8 +50,9 @@ struct IngestOptions {
   std::string quarantine_path;  // Bad rows, when skipped; empty: nowhere.
 };
 
-// Writes the record files of all splits (not the summary, and no stamp into it). DataError "file:line:column: ..." for a
-// bad row when bad_rows is FAIL, and when SKIP has skipped bad_rows_cap.
+// Writes the record files of all splits (not the summary, and no stamp into it). DataError
+// "file:line:column: ..." for a bad row when bad_rows is FAIL, and when SKIP has skipped
+// bad_rows_cap.
 absl::StatusOr<RecordSummary> Ingest(const IngestOptions& options,
                                      const std::vector<ResolvedSource>& sources);
 
