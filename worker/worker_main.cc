@@ -252,7 +252,8 @@ std::vector<std::string> ShardEndpoints(const PeerInfo& mine, const std::vector<
 }
 
 absl::Status RunMode(Job job, const Cluster& cluster) {
-  RETURN_IF_ERROR(ReachServers(cluster));
+  // A run takes its directory first, so that its next start knows of this one.
+  if (job.options.mode != JobOptions::Mode::kTrain) RETURN_IF_ERROR(ReachServers(cluster));
   switch (job.options.mode) {
     case JobOptions::Mode::kEvaluate:
       return RunEvaluate(std::move(job), cluster);

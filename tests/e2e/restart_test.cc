@@ -57,6 +57,31 @@ TEST_F(Restart, AStartThatFailsLeavesTheEarlierRun) {
   EXPECT_EQ(NewestCheckpoint(run_), 8);
 }
 
+// As launcher/supervise.sh starts it.
+TEST_F(Restart, AFreshStartThatIsRepeatedWithResumeStaysFresh) {
+  OutputOf(Worker());
+  const std::string dead = "--servers=127.0.0.1:1";
+  for (const Arguments& start : {Worker({dead}), Mpirun(2, Worker({"--resume", dead}))}) {
+    const Finished late = RunProcess(start, kRunLimitSeconds);
+    EXPECT_EQ(late.exit_code, 75) << late.output;
+    EXPECT_EQ(NewestCheckpoint(run_), 5) << late.output;
+  }
+  const std::string output = OutputOf(Mpirun(2, Worker({"--resume", "--max_steps=6"})));
+  EXPECT_THAT(output, HasSubstr("starting fresh"));
+  EXPECT_THAT(output, HasSubstr("an earlier run was set aside"));
+  EXPECT_THAT(ReadText(Path("metrics.previous.jsonl")), HasSubstr("\"done\",\"steps\":5"));
+  EXPECT_THAT(OutputOf(Worker({"--resume", "--max_steps=7"})), HasSubstr("resumed from"));
+}
+
+TEST_F(Restart, AResumeByCheckpointGoesOnWithItWhateverTheLastStartWasTo) {
+  OutputOf(Worker());
+  WriteTestFile(Path("fresh"), "");
+  const std::string from = "--checkpoint=" + Path("checkpoints/best");
+  EXPECT_THAT(OutputOf(Worker({"--resume", from, "--max_steps=6"})), Not(HasSubstr("set aside")));
+  EXPECT_EQ(NewestCheckpoint(run_), 6);
+  EXPECT_THAT(OutputOf(Worker({"--resume", "--max_steps=7"})), HasSubstr("resumed from"));
+}
+
 TEST_F(Restart, EveryEarlierRunIsKept) {
   EXPECT_THAT(OutputOf(Worker()), Not(HasSubstr("set aside")));
   EXPECT_THAT(OutputOf(Worker({"--max_steps=6"})), HasSubstr("/run/checkpoints.previous, "));

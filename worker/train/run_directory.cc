@@ -82,6 +82,19 @@ absl::StatusOr<std::string> RunDirectory::SetEarlierRunAside() {
                       has_metrics ? absl::StrCat(" and ", metrics()) : "", ", then --resume");
 }
 
+absl::Status RunDirectory::MarkFresh() {
+  ASSIGN_OR_RETURN(const auto names, ListDirectory(checkpoints()));
+  if (names.empty() && !FileExists(metrics())) return absl::OkStatus();
+  return WriteFileAtomically(fresh(),
+                             "a start without --resume is to replace the run that is here\n");
+}
+
+absl::Status RunDirectory::UnmarkFresh() {
+  if (!IsMarkedFresh()) return absl::OkStatus();
+  RETURN_IF_ERROR(RemoveTree(fresh()));
+  return SyncFile(path_);
+}
+
 absl::StatusOr<uint64_t> RunDirectory::NextEpoch() {
   const uint64_t next = run_epoch_ + 1;
   RETURN_IF_ERROR(

@@ -7,6 +7,7 @@
 // RUN_DIR/store/           the live tier's scratch, one folder a run epoch
 // RUN_DIR/job              "job_id run_epoch": its name on the wire, the number of its last start
 // RUN_DIR/lock             held by worker 0; names the holder
+// RUN_DIR/fresh            while a start without --resume has yet to set the earlier run aside
 //
 // **Confined to worker 0's step thread.**
 #ifndef PAGODA_WORKER_TRAIN_RUN_DIRECTORY_H_
@@ -38,6 +39,13 @@ class RunDirectory {
   // with them; empty when there was no run.
   absl::StatusOr<std::string> SetEarlierRunAside();
 
+  // A start that is to replace the run that is here, if one is, says so on disk. What is killed or
+  // ends with exit code 75 is repeated with --resume (launcher/supervise.sh), and must not go on
+  // with that run then.
+  absl::Status MarkFresh();
+  bool IsMarkedFresh() const { return FileExists(fresh()); }
+  absl::Status UnmarkFresh();  // Fine when it is not marked.
+
   uint64_t job_id() const { return job_id_; }
   // The next run epoch, on disk before it is returned.
   absl::StatusOr<uint64_t> NextEpoch();
@@ -52,6 +60,7 @@ class RunDirectory {
  private:
   RunDirectory(const std::string& path, std::unique_ptr<FileLock> lock)
       : path_(path), lock_(std::move(lock)) {}
+  std::string fresh() const { return JoinPath(path_, "fresh"); }
   absl::Status LoadJob();
 
   const std::string path_;

@@ -45,7 +45,19 @@ absl::Status FindCheckpoint(const Job& job, Start* start) {
 
 absl::Status StartFirst(const Job& job, const Cluster& cluster, Start* start) {
   ASSIGN_OR_RETURN(start->run, RunDirectory::Open(job.run_dir, cluster.holder));
-  if (job.options.resume) RETURN_IF_ERROR(FindCheckpoint(job, start));
+  const JobOptions& options = job.options;
+  const bool repeats_fresh =
+      options.resume && options.checkpoint.empty() && start->run->IsMarkedFresh();
+  start->replaces_run = !options.resume || repeats_fresh;
+  if (repeats_fresh) {
+    start->notes.push_back(
+        "--resume: the last start was to begin anew and did not get to it: starting fresh");
+  }
+  if (start->replaces_run) {
+    RETURN_IF_ERROR(start->run->MarkFresh());
+  } else {
+    RETURN_IF_ERROR(FindCheckpoint(job, start));
+  }
   start->job_id = start->run->job_id();
   ASSIGN_OR_RETURN(start->run_epoch, start->run->NextEpoch());
   return absl::OkStatus();
@@ -72,34 +84,33 @@ absl::Status ProbeRunDirectory(const Job& job, const Cluster& cluster) {
 
 }  // namespace
 
-absl::StatusOr<Start> StartRun(const Job& job, const Cluster& cluster) {
-  Start start;
+absl::Status StartRun(const Job& job, const Cluster& cluster, Start* start) {
   Group& workers = *cluster.workers;
   absl::Status status;
-  if (workers.rank() == 0) status = StartFirst(job, cluster, &start);
+  if (workers.rank() == 0) status = StartFirst(job, cluster, start);
   RETURN_IF_ERROR(ShareStatus(workers, 0, status));
   RETURN_IF_ERROR(AgreeStatus(workers, ProbeRunDirectory(job, cluster)));
   // Hello's fields name what is shared: the checkpoint and the epoch.
   WireHeader shared;
-  shared.set_job_id(start.job_id);
-  shared.set_run_epoch(start.run_epoch);
-  shared.mutable_hello()->set_checkpoint(start.checkpoint);
+  shared.set_job_id(start->job_id);
+  shared.set_run_epoch(start->run_epoch);
+  shared.mutable_hello()->set_checkpoint(start->checkpoint);
   ASSIGN_OR_RETURN(const std::string header, workers.Broadcast(0, shared.SerializeAsString()));
   ASSIGN_OR_RETURN(
       const std::string manifest,
       workers.Broadcast(
-          0, start.manifest.has_value() ? start.manifest->SerializeAsString() : std::string()));
+          0, start->manifest.has_value() ? start->manifest->SerializeAsString() : std::string()));
   if (!shared.ParseFromString(header)) return absl::InternalError("a start that does not parse");
-  start.job_id = shared.job_id();
-  start.run_epoch = shared.run_epoch();
-  start.checkpoint = shared.hello().checkpoint();
-  if (!start.checkpoint.empty() && !start.manifest.has_value()) {
-    start.manifest.emplace();
-    if (!start.manifest->ParseFromString(manifest)) {
+  start->job_id = shared.job_id();
+  start->run_epoch = shared.run_epoch();
+  start->checkpoint = shared.hello().checkpoint();
+  if (!start->checkpoint.empty() && !start->manifest.has_value()) {
+    start->manifest.emplace();
+    if (!start->manifest->ParseFromString(manifest)) {
       return absl::InternalError("a manifest that does not parse");
     }
   }
-  return start;
+  return absl::OkStatus();
 }
 
 absl::Status CheckSources(const Manifest& manifest, const Dataset& dataset) {

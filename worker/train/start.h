@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
+#include "absl/status/status.h"
 #include "proto/checkpoint.pb.h"
 #include "worker/data/dataset.h"
 #include "worker/train/job.h"
@@ -22,6 +22,7 @@ namespace pagoda {
 
 struct Start {
   std::unique_ptr<RunDirectory> run;  // Worker 0 only.
+  bool replaces_run = false;          // One that is there is to be set aside; worker 0 only.
   uint64_t job_id = 0;
   uint64_t run_epoch = 0;
   std::string checkpoint;            // Empty: a fresh start.
@@ -29,11 +30,12 @@ struct Start {
   std::vector<std::string> notes;    // What a person should be told; worker 0 only.
 };
 
-// All workers call it. --resume takes the newest checkpoint that verifies, or --checkpoint's. An
-// earlier run's files stay as they are: until data, servers and first values are known to be good,
-// this start may fail, and the earlier run is what a --resume goes on with. IoError when a worker
-// does not see the run directory.
-absl::StatusOr<Start> StartRun(const Job& job, const Cluster& cluster);
+// All workers call it. --resume takes the newest checkpoint that verifies, or --checkpoint's; none
+// when it repeats a start that was to replace the run (RunDirectory::MarkFresh). An earlier run's
+// files stay as they are: until data, servers and first values are known to be good, this start may
+// fail, and the earlier run is what a --resume goes on with. IoError when a worker does not see the
+// run directory. start->run is there after a failure, too, if it was taken.
+absl::Status StartRun(const Job& job, const Cluster& cluster, Start* start);
 
 // DataError names a source that is not what the checkpoint's run read.
 absl::Status CheckSources(const Manifest& manifest, const Dataset& dataset);

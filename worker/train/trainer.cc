@@ -37,9 +37,12 @@ void Trainer::Say(absl::string_view text) {
 }
 
 absl::Status Trainer::Run() {
-  RETURN_IF_ERROR(Prepare());
-  RETURN_IF_ERROR(OpenTraining());
-  RETURN_IF_ERROR(ShareStatus(*cluster_.workers, 0, IsFirst() ? OpenOutputs() : absl::OkStatus()));
+  absl::Status begun = Begin();
+  // What another start may cure is begun anew by that; a slip leaves the earlier run for --resume.
+  if (!begun.ok() && ExitCodeOf(begun) != ExitCode::kTemporary && start_.run != nullptr) {
+    begun.Update(start_.run->UnmarkFresh());
+  }
+  RETURN_IF_ERROR(begun);
   RETURN_IF_ERROR(Loop());
   NoteEarlyStop();
   RETURN_IF_ERROR(ValidateUnscheduled());
@@ -56,11 +59,18 @@ absl::Status Trainer::Run() {
 
 // ---------------------------------------------------------------- before the first step
 
+absl::Status Trainer::Begin() {
+  RETURN_IF_ERROR(Prepare());
+  RETURN_IF_ERROR(OpenTraining());
+  return ShareStatus(*cluster_.workers, 0, IsFirst() ? OpenOutputs() : absl::OkStatus());
+}
+
 absl::Status Trainer::Prepare() {
   if (IsFirst()) {
     reporter_ = std::make_unique<Reporter>(&job_.config, job_.options.log_every, cluster_.clock);
   }
-  ASSIGN_OR_RETURN(start_, StartRun(job_, cluster_));
+  RETURN_IF_ERROR(StartRun(job_, cluster_, &start_));
+  RETURN_IF_ERROR(ReachServers(cluster_));
   const TrainState* from = start_.manifest.has_value() ? &start_.manifest->state() : nullptr;
   std::vector<std::string> notes;
   RETURN_IF_ERROR(AgreeStatus(*cluster_.workers, ResolveStart(from, &notes)));
@@ -118,10 +128,11 @@ void Trainer::DescribeRun() {
 }
 
 absl::Status Trainer::OpenOutputs() {
-  if (!job_.options.resume) {
+  if (start_.replaces_run) {
     ASSIGN_OR_RETURN(const std::string note, start_.run->SetEarlierRunAside());
     if (!note.empty()) Say(note);
   }
+  RETURN_IF_ERROR(start_.run->UnmarkFresh());
   RETURN_IF_ERROR(reporter_->OpenFiles(start_.run->metrics(), job_.run_dir,
                                        absl::StrCat("epoch-", start_.run_epoch)));
   Manifest common;

@@ -51,6 +51,7 @@ class Trainer {
   void Say(absl::string_view text);
 
   // Before the first step.
+  absl::Status Begin();
   absl::Status Prepare();
   // Lanes, tables and seed against those of the checkpoint, if there is one.
   absl::Status ResolveStart(const TrainState* from, std::vector<std::string>* notes);

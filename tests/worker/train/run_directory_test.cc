@@ -1,5 +1,6 @@
 #include "worker/train/run_directory.h"
 
+#include <cstdio>
 #include <string>
 
 #include "absl/strings/str_cat.h"
@@ -89,6 +90,22 @@ TEST_F(RunDirectoryTest, NoRunThatWasSetAsideIsLost) {
   ASSERT_TRUE(MakeDirectories(run->checkpoints() + "/step-5").ok());
   EXPECT_THAT(*run->SetEarlierRunAside(), HasSubstr("checkpoints.previous.5; to go on"));
   EXPECT_EQ(*ReadFile(path_ + "/metrics.previous.4.jsonl"), "no checkpoint");
+}
+
+TEST_F(RunDirectoryTest, AStartThatReplacesARunSaysSoUntilItHas) {
+  ASSERT_TRUE(Open()->MarkFresh().ok());
+  EXPECT_FALSE(Open()->IsMarkedFresh()) << "there is no run to replace";
+  WriteCarelessly(path_ + "/metrics.jsonl", "{}\n");
+  ASSERT_TRUE(Open()->MarkFresh().ok());
+  const auto run = Open();
+  EXPECT_TRUE(run->IsMarkedFresh());
+  ASSERT_TRUE(run->UnmarkFresh().ok());
+  ASSERT_TRUE(run->UnmarkFresh().ok());
+  EXPECT_FALSE(run->IsMarkedFresh());
+  ASSERT_TRUE(std::remove(run->metrics().c_str()) == 0);
+  ASSERT_TRUE(MakeDirectories(run->checkpoints() + "/step-1").ok());
+  ASSERT_TRUE(run->MarkFresh().ok());
+  EXPECT_TRUE(run->IsMarkedFresh());
 }
 
 TEST_F(RunDirectoryTest, OpeningRemovesWhatAnInterruptedCheckpointLeft) {
