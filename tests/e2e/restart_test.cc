@@ -103,6 +103,19 @@ TEST_F(Restart, AWarmStartMayComeFromTheRunThatItReplaces) {
   EXPECT_EQ(NewestCheckpoint(run_), 5);
 }
 
+TEST_F(Restart, AResumedRunDoesNotMissItsWarmStart) {
+  OutputOf(Worker());
+  const std::string gone = Path("checkpoints/step-000000000004");
+  const Arguments resume = Worker({"--resume", "--max_steps=6", "--warm_start=" + gone});
+  EXPECT_THAT(OutputOf(resume), HasSubstr("resumed from"));
+  // Killed before its first checkpoint.
+  OutputOf({"mv", Path("checkpoints"), Path("checkpoints.previous")});
+  const Finished failed = RunProcess(Mpirun(2, resume), kRunLimitSeconds);
+  EXPECT_EQ(failed.exit_code, 2) << failed.output;
+  EXPECT_THAT(failed.output, HasSubstr(gone + ": no such folder"));
+  EXPECT_THAT(failed.output, HasSubstr("may have been set aside as checkpoints.previous"));
+}
+
 TEST_F(Restart, ResumingWithWorkersThatDoNotFitSaysWhichDo) {
   OutputOf(Worker({"--lanes=1"}));
   const Arguments more = {"--resume", "--max_steps=8"};

@@ -151,7 +151,13 @@ absl::StatusOr<std::vector<RowFile>> WriteWarmRows(const Context& context, const
 absl::Status PrepareWarm(const Context& context, bool is_first, FirstValues* values) {
   const Job& job = context.job;
   const std::string& from = job.options.warm_start;
-  ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(from));
+  auto stored = ReadManifest(from);
+  // Known to be there when a run begins, but not when one that has no checkpoint yet is resumed.
+  if (absl::IsNotFound(stored.status())) {
+    return absl::NotFoundError(absl::StrCat(
+        stored.status().message(), "; it may have been set aside as checkpoints.previous"));
+  }
+  ASSIGN_OR_RETURN(const Manifest manifest, std::move(stored));
   RETURN_IF_ERROR(CheckSameIds(manifest.schema(), job.schema));
   std::string imported;
   if (is_first) {

@@ -212,7 +212,8 @@ absl::Status CheckPaths(const JobOptions& options) {
   if (!options.warm_start.empty() && !options.init.empty()) {
     return UsageError("--warm_start and --init: one of the two gives the initial values");
   }
-  if (!options.warm_start.empty()) {
+  // A resumed run does not read it once there is a checkpoint.
+  if (!options.warm_start.empty() && !options.resume) {
     RETURN_IF_ERROR(WithContext(CheckIsCheckpoint(options.warm_start), "--warm_start"));
   }
   if (options.mode == JobOptions::Mode::kTrain && !options.checkpoint.empty()) {
