@@ -105,7 +105,7 @@ absl::Status ValidateLoss(const TaskConfig& task) {
 
 absl::Status ValidateEvaluation(const Config& config) {
   const TrainConfig& train = config.train();
-  if (train.has_gauc_by()) {
+  if (!train.gauc_by().empty()) {
     std::vector<std::string> ids;
     bool known = false;
     for (const FeatureConfig& feature : config.dataset().feature()) {
@@ -121,7 +121,7 @@ absl::Status ValidateEvaluation(const Config& config) {
   for (const int k : train.ndcg_at()) {
     if (k < 1) return UsageError(absl::StrCat("train.ndcg_at = ", k, ": must be at least 1"));
   }
-  if (!train.ndcg_at().empty() && !train.has_gauc_by()) {
+  if (!train.ndcg_at().empty() && train.gauc_by().empty()) {
     return UsageError("train.ndcg_at: needs train.gauc_by, whose values are the ranked lists");
   }
   if (train.calibration_buckets() < 0 || train.calibration_buckets() > kMaxBuckets) {

@@ -129,10 +129,10 @@ absl::Status ValidateGroups(const std::string& field,
 absl::Status ValidateTaskTraining(const TaskTrainConfig& task,
                                   const std::vector<std::string>& optimizers) {
   const std::string field = absl::StrCat("train.task[", task.name(), "]");
-  if (task.has_optimizer()) {
+  if (!task.optimizer().empty()) {
     RETURN_IF_ERROR(IsOneOf(absl::StrCat(field, ".optimizer"), task.optimizer(), optimizers));
   }
-  if (task.has_sparse_optimizer()) {
+  if (!task.sparse_optimizer().empty()) {
     RETURN_IF_ERROR(
         IsOneOf(absl::StrCat(field, ".sparse_optimizer"), task.sparse_optimizer(), optimizers));
   }

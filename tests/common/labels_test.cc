@@ -57,7 +57,10 @@ TEST(Labels, EvaluationFieldsAreChecked) {
   EXPECT_THAT(std::string(ValidateEvaluation(config).message()), HasSubstr("user"));
   config.mutable_train()->clear_gauc_by();
   EXPECT_THAT(std::string(ValidateEvaluation(config).message()), HasSubstr("needs train.gauc_by"));
+  config.mutable_train()->set_gauc_by("");  // What a layer says to take it back.
+  EXPECT_THAT(std::string(ValidateEvaluation(config).message()), HasSubstr("needs train.gauc_by"));
   config.mutable_train()->clear_ndcg_at();
+  EXPECT_TRUE(ValidateEvaluation(config).ok()) << ValidateEvaluation(config);
   config.mutable_train()->set_calibration_buckets(-1);
   EXPECT_FALSE(ValidateEvaluation(config).ok());
 }

@@ -199,7 +199,7 @@ absl::Status ParseMetric(const std::string& text, const Config& config, FuseOpti
     return UsageError(
         absl::StrCat("--fuse_metric=", text, ": no such metric", NearestHint(text, known)));
   }
-  if (config.train().has_gauc_by()) return absl::OkStatus();
+  if (!config.train().gauc_by().empty()) return absl::OkStatus();
   return UsageError(absl::StrCat("--fuse_metric=", text,
                                  ": needs groups; name their feature in train { gauc_by: ... }"));
 }

@@ -256,10 +256,11 @@ absl::Status ResolveAlternating(const Config& config, const DataSchema& data, co
     const int pass = static_cast<int>(method->passes.size());
     method->passes.push_back({{task.name()}});
     PassOptimizers optimizers(config, data, pass, absl::StrCat(task.name(), "/"));
-    RETURN_IF_ERROR(optimizers.Deal(
-        owned, own.has_sparse_optimizer() ? own.sparse_optimizer() : train.sparse_optimizer(),
-        own.has_optimizer() ? own.optimizer() : train.dense_optimizer(), own.group(),
-        absl::StrCat("train.task[", task.name(), "]")));
+    const bool has_sparse = !own.sparse_optimizer().empty(), has_dense = !own.optimizer().empty();
+    RETURN_IF_ERROR(optimizers.Deal(owned,
+                                    has_sparse ? own.sparse_optimizer() : train.sparse_optimizer(),
+                                    has_dense ? own.optimizer() : train.dense_optimizer(),
+                                    own.group(), absl::StrCat("train.task[", task.name(), "]")));
     RETURN_IF_ERROR(optimizers.AppendTo(&method->optimizers));
   }
   return absl::OkStatus();

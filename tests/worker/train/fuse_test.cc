@@ -153,6 +153,8 @@ TEST(Fuse, FlagsAreChecked) {
   EXPECT_THAT(refusal("income:1,marital:1", "acu"), HasSubstr("auc"));
   EXPECT_THAT(refusal("income:1,marital:1", "gauc"), HasSubstr("gauc_by"));
   EXPECT_THAT(refusal("income:1,marital:1", "ndcg@0"), HasSubstr("no such metric"));
+  config.mutable_train()->set_gauc_by("");
+  EXPECT_THAT(refusal("income:1,marital:1", "gauc"), HasSubstr("gauc_by"));
   config.mutable_train()->set_gauc_by("user");
   EXPECT_EQ(ParseFuse("income:1,marital:1", "ndcg@20", config)->ndcg_at, 20);
 }

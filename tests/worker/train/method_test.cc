@@ -120,6 +120,15 @@ TEST(MethodTest, ATaskOwnsWhatItsLossReaches) {
   EXPECT_THAT(job.method.frozen, IsEmpty());
 }
 
+// A layer cannot take a name back but by saying the empty one.
+TEST(MethodTest, AnEmptyNameIsNoOptimizerOfATasksOwn) {
+  const Job job = GoodJob(kMmoe,
+                          "method: ALTERNATING "
+                          "task { name: 'click' optimizer: '' sparse_optimizer: '' }");
+  EXPECT_THAT(OptimizerNames(job),
+              ElementsAre("click/sparse", "click/dense", "time/sparse", "time/dense"));
+}
+
 TEST(MethodTest, OwnsNarrowsAndWhatNobodyOwnsIsSaid) {
   const Job job = GoodJob(kMmoe,
                           "method: ALTERNATING task { name: 'click' owns: ['click/*', 'rows:*3'] }"
