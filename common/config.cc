@@ -22,8 +22,10 @@ using google::protobuf::EnumDescriptor;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
+using ParseInfoTree = google::protobuf::TextFormat::ParseInfoTree;
 
 constexpr absl::string_view kExtension = ".textproto";
+constexpr int kOnly = -1;  // Protobuf's index for a field that is not repeated.
 
 // The text between two quotes, from the n-th pair on (n from 0); empty when there is none.
 std::string QuotedPart(absl::string_view text, int n) {
@@ -157,27 +159,33 @@ void MergeMessage(const Message& layer, Message* base) {
 }
 
 // One text says everything of a name in one place: a second element of that name is a copy that was
-// not renamed, and would silently change the first.
-absl::Status CheckNamesOnce(const Message& message, absl::string_view where) {
+// not renamed, and would silently change the first. `tree`: where the parts of `message` stand.
+absl::Status CheckNamesOnce(const Message& message, const ParseInfoTree& tree,
+                            absl::string_view where) {
   const Reflection& reflection = *message.GetReflection();
   std::vector<const FieldDescriptor*> fields;
   reflection.ListFields(message, &fields);
   for (const FieldDescriptor* field : fields) {
     if (field->message_type() == nullptr) continue;
     if (!field->is_repeated()) {
-      RETURN_IF_ERROR(CheckNamesOnce(reflection.GetMessage(message, field), where));
+      RETURN_IF_ERROR(CheckNamesOnce(reflection.GetMessage(message, field),
+                                     *tree.GetTreeForNested(field, kOnly), where));
       continue;
     }
     const FieldDescriptor* name_field = NameField(*field);
     std::set<std::string> names;
     for (int i = 0; i < reflection.FieldSize(message, field); ++i) {
       const Message& element = reflection.GetRepeatedMessage(message, field, i);
-      RETURN_IF_ERROR(CheckNamesOnce(element, where));
+      const ParseInfoTree& place = *tree.GetTreeForNested(field, i);
+      RETURN_IF_ERROR(CheckNamesOnce(element, place, where));
       if (name_field == nullptr || !element.GetReflection()->HasField(element, name_field))
         continue;
       const std::string name = element.GetReflection()->GetString(element, name_field);
       if (names.insert(name).second) continue;
-      return UsageError(absl::StrCat(where, ": ", field->name(), " \"", name,
+      // The name's place, not the element's: of "task [{ ... }, { ... }]" Protobuf notes one only.
+      const auto at = place.GetLocation(name_field, kOnly);
+      return UsageError(absl::StrCat(where, ":", at.line + 1, ":", at.column + 1, ": ",
+                                     field->name(), " \"", name,
                                      "\" stands there twice; make them one, or rename one"));
     }
   }
@@ -190,9 +198,11 @@ absl::StatusOr<Config> ParseConfig(absl::string_view text, absl::string_view whe
   FirstError error(where);
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
+  ParseInfoTree tree;
+  parser.WriteLocationsTo(&tree);
   Config config;
   if (!parser.ParseFromString(std::string(text), &config)) return UsageError(error.text());
-  RETURN_IF_ERROR(CheckNamesOnce(config, where));
+  RETURN_IF_ERROR(CheckNamesOnce(config, tree, where));
   return config;
 }
 

@@ -220,11 +220,14 @@ TEST(ParseConfig, ANameStandsOnceInAText) {
   };
   EXPECT_EQ(error("optimizer { name: 'a' } optimizer { name: 'b' }"), "");
   EXPECT_EQ(error("optimizer { name: 'a' rule: 'adam' } optimizer { name: 'a' rule: 'sgd' }"),
-            "f.textproto: optimizer \"a\" stands there twice; make them one, or rename one");
-  EXPECT_THAT(error("dataset { task { name: 'click' } task { name: 'click' loss: MSE } }"),
-              HasSubstr("task \"click\" stands there twice"));
-  EXPECT_THAT(error("optimizer { name: 'a' parameter { name: 'l2' } parameter { name: 'l2' } }"),
-              HasSubstr("parameter \"l2\" stands there twice"));
+            "f.textproto:1:50: optimizer \"a\" stands there twice; make them one, or rename one");
+  EXPECT_EQ(error("dataset {\n  task { name: 'click' }\n  task { name: 'click' loss: MSE }\n}"),
+            "f.textproto:3:10: task \"click\" stands there twice; make them one, or rename one");
+  EXPECT_EQ(error("dataset { task [{ name: 'a' },\n{ name: 'b' }]\ntask { loss: MSE name: 'b' } }"),
+            "f.textproto:3:18: task \"b\" stands there twice; make them one, or rename one");
+  EXPECT_EQ(error("optimizer { name: 'b' }\n"
+                  "optimizer { name: 'a' parameter { name: 'l2' }\nparameter { name: 'l2' } }"),
+            "f.textproto:3:13: parameter \"l2\" stands there twice; make them one, or rename one");
   EXPECT_EQ(error("optimizer { name: 'a' parameter { name: 'l2' value: 1 } }"
                   "optimizer { name: 'b' parameter { name: 'l2' value: 2 } }"),
             "");
@@ -255,8 +258,9 @@ TEST(CheckFieldUse, WhatIsGivenMustBeRead) {
   EXPECT_EQ(refusal("name: 'a' dim: 3", "ID"), "") << "in no FieldUse";
   EXPECT_EQ(refusal("buckets: 8", "BUCKET"), "");
   EXPECT_EQ(refusal("buckets: 32 column: ''", "DENSE"), "") << "the defaults";
-  EXPECT_EQ(refusal("buckets: 8", "DENSE"),
-            "here.buckets: is for kind: BUCKET, not for DENSE; leave it out");
+  EXPECT_EQ(
+      refusal("buckets: 8", "DENSE"),
+      "here.buckets: is for kind: BUCKET, not for DENSE; leave it out");
   EXPECT_EQ(refusal("transform: LOG1P", "Y"), "");
   EXPECT_EQ(refusal("transform: LOG1P", "Z"),
             "here.transform: is for kind: DENSE, X and Y, not for Z; leave it out");
