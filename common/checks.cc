@@ -13,6 +13,9 @@
 namespace pagoda {
 namespace {
 
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+
 constexpr size_t kMaxNameBytes = 100;
 // A limit from here on is not worth telling who is below the least.
 constexpr int64_t kVast = 1 << 20;
@@ -21,6 +24,25 @@ constexpr int64_t kVast = 1 << 20;
 std::string JoinAnd(const std::vector<std::string>& names) {
   if (names.size() < 2) return absl::StrJoin(names, "");
   return absl::StrCat(absl::StrJoin(names.begin(), names.end() - 1, ", "), " and ", names.back());
+}
+
+// As a configuration has it: 32, "x", LOG1P.
+std::string ScalarText(const Message& message, const FieldDescriptor& scalar) {
+  std::string text;
+  google::protobuf::TextFormat::PrintFieldValueToString(message, &scalar, -1, &text);
+  return text;
+}
+
+std::string DefaultText(const Message& message, const FieldDescriptor& scalar) {
+  return ScalarText(*std::unique_ptr<Message>(message.New()), scalar);
+}
+
+// The way for who cannot leave a field out, since a layer below or a checkpoint says it.
+std::string OrSayDefault(const Message& message, const std::string& name) {
+  const FieldDescriptor& field = *message.GetDescriptor()->FindFieldByName(name);
+  const bool is_scalar = !field.is_repeated() && field.message_type() == nullptr;
+  if (!is_scalar) return "";
+  return absl::StrCat(" (or say its default, ", DefaultText(message, field), ")");
 }
 
 }  // namespace
@@ -59,29 +81,25 @@ absl::Status IsOneOf(absl::string_view field, absl::string_view name,
       absl::StrCat(field, " = \"", name, "\": there is none", NearestHint(name, known)));
 }
 
-bool IsGiven(const google::protobuf::Message& message, const std::string& name) {
+bool IsGiven(const Message& message, const std::string& name) {
   const auto* field = message.GetDescriptor()->FindFieldByName(name);
   CHECK(field != nullptr) << message.GetTypeName() << " has no field " << name;
   const google::protobuf::Reflection& reflection = *message.GetReflection();
   if (field->is_repeated()) return reflection.FieldSize(message, field) > 0;
   if (!reflection.HasField(message, field)) return false;
-  if (field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_MESSAGE) return true;
-  const std::unique_ptr<google::protobuf::Message> defaults(message.New());
-  std::string value, by_default;
-  google::protobuf::TextFormat::PrintFieldValueToString(message, field, -1, &value);
-  google::protobuf::TextFormat::PrintFieldValueToString(*defaults, field, -1, &by_default);
-  return value != by_default;
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) return true;
+  return ScalarText(message, *field) != DefaultText(message, *field);
 }
 
-absl::Status CheckFieldUse(const google::protobuf::Message& message, absl::string_view where,
-                           absl::string_view what, absl::string_view reader,
-                           absl::Span<const FieldUse> uses) {
+absl::Status CheckFieldUse(const Message& message, absl::string_view where, absl::string_view what,
+                           absl::string_view reader, absl::Span<const FieldUse> uses) {
   for (const FieldUse& use : uses) {
     const auto& readers = use.readers;
     if (std::find(readers.begin(), readers.end(), std::string(reader)) != readers.end()) continue;
     if (!IsGiven(message, use.field)) continue;
     return UsageError(absl::StrCat(where, ".", use.field, ": is for ", what, ": ", JoinAnd(readers),
-                                   ", not for ", reader, "; leave it out"));
+                                   ", not for ", reader, "; leave it out",
+                                   OrSayDefault(message, use.field)));
   }
   return absl::OkStatus();
 }

@@ -194,7 +194,8 @@ TEST(ValidateConfig, ErrorsNameFieldValueAndWhatIsAllowed) {
       {"dataset { feature { name: 'd' kind: DENSE table: 't' } }",
        "table: is for kind: ID, ID_LIST, BUCKET and SEQUENCE, not for DENSE"},
       {"dataset { feature { name: 'age' buckets: 8 } }",
-       "dataset.feature[age].buckets: is for kind: BUCKET, not for ID; leave it out"},
+       "dataset.feature[age].buckets: is for kind: BUCKET, not for ID; leave it out (or say its "
+       "default, 32)"},
       {"dataset { feature { name: 'age' vocabulary: 0 } }", "vocabulary = 0: must be at least 1"},
       {"dataset { task { name: 'two' } }", "dataset.task[two].label"},
       {"dataset { task { name: 'income' weight: -1 } }", "weight = -1"},
@@ -260,7 +261,9 @@ TEST(CheckFieldUse, WhatIsGivenMustBeRead) {
   EXPECT_EQ(refusal("buckets: 32 column: ''", "DENSE"), "") << "the defaults";
   EXPECT_EQ(
       refusal("buckets: 8", "DENSE"),
-      "here.buckets: is for kind: BUCKET, not for DENSE; leave it out");
+      "here.buckets: is for kind: BUCKET, not for DENSE; leave it out (or say its default, 32)");
+  EXPECT_EQ(refusal("column: 'x'", "DENSE"),
+            "here.column: is for kind: ID, not for DENSE; leave it out (or say its default, \"\")");
   EXPECT_EQ(refusal("transform: LOG1P", "Y"), "");
   EXPECT_EQ(refusal("transform: LOG1P", "Z"),
             "here.transform: is for kind: DENSE, X and Y, not for Z; leave it out");
