@@ -48,12 +48,9 @@ absl::Status Trainer::Run() {
   RETURN_IF_ERROR(ValidateUnscheduled());
   ASSIGN_OR_RETURN(const JsonObject done, SummariseTraining());
   RETURN_IF_ERROR(TestBest());
-  absl::Status told;
-  if (IsFirst()) {
-    told = NoteNoBest();
-    if (told.ok()) told = reporter_->Done(done);
-  }
-  RETURN_IF_ERROR(ShareStatus(*cluster_.workers, 0, told));
+  if (IsFirst()) NoteNoBest();
+  RETURN_IF_ERROR(
+      ShareStatus(*cluster_.workers, 0, IsFirst() ? reporter_->Done(done) : absl::OkStatus()));
   return Leave();
 }
 
@@ -143,6 +140,7 @@ absl::Status Trainer::OpenOutputs() {
   *common.mutable_statistics() = dataset_->statistics();
   checkpointer_ =
       std::make_unique<Checkpointer>(start_.run->checkpoints(), job_.config.train().keep(), common);
+  last_checkpoint_ = start_.checkpoint;
   return absl::OkStatus();
 }
 
@@ -327,6 +325,7 @@ absl::Status Trainer::WriteCheckpoint(bool best) {
     const auto path =
         checkpointer_->Write(*engine_.session, engine_.stepper->DenseTensors(), state_, best);
     status = path.status();
+    if (status.ok()) last_checkpoint_ = *path;
     if (status.ok()) status = start_.run->RemoveOldStores(engine_.session->run_epoch());
     if (status.ok()) status = RemoveTree(FirstValuesFolder(job_));
     checkpoint_ms_ = cluster_.clock->NowMs();
@@ -455,15 +454,13 @@ absl::Status Trainer::TestBest() {
   return Evaluate(TEST, options.steps_done, remark).status();
 }
 
-absl::Status Trainer::NoteNoBest() {
-  const std::string folder = start_.run->checkpoints();
-  if (FileExists(JoinPath(folder, "best"))) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const auto newest, FindNewest(folder));
-  Say(absl::StrCat("note: there is no ", JoinPath(folder, "best"), ": ",
+void Trainer::NoteNoBest() {
+  const std::string best = JoinPath(start_.run->checkpoints(), "best");
+  if (FileExists(best)) return;
+  Say(absl::StrCat("note: there is no ", best, ": ",
                    dataset_->rows(VALID) == 0 ? "the data set has no validation rows"
                                               : "no evaluation has given a score",
-                   "; the last checkpoint is ", newest.path));
-  return absl::OkStatus();
+                   "; the last checkpoint is ", last_checkpoint_));
 }
 
 absl::Status Trainer::Leave() {

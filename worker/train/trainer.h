@@ -85,7 +85,7 @@ class Trainer {
   absl::StatusOr<JsonObject> SummariseTraining();
   absl::Status TestBest();
   // Where there is no checkpoints/best to be found, which a person would look for.
-  absl::Status NoteNoBest();
+  void NoteNoBest();
   absl::Status Leave();
   void PrintProfile();
 
@@ -113,7 +113,8 @@ class Trainer {
   // Worker 0 only.
   std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<Checkpointer> checkpointer_;
-  int64_t checkpoint_ms_ = 0;  // When the last one was written.
+  std::string last_checkpoint_;  // Its folder.
+  int64_t checkpoint_ms_ = 0;    // When it was written.
 
   int64_t begin_ms_ = 0;   // Of the loop.
   int64_t paused_ms_ = 0;  // Of which without steps: checkpoints, evaluations.
