@@ -273,11 +273,10 @@ absl::Status Trainer::Pause(const Wishes& wishes) {
   const int64_t begin_ms = cluster_.clock->NowMs();
   // Once every worker's last push was answered, the shards have applied it.
   RETURN_IF_ERROR(cluster_.workers->Barrier());
+  RETURN_IF_ERROR(UpdateSmearing());
   bool best = false;
   if (schedule_->EvaluateAfter(state_.step()) && dataset_->rows(VALID) > 0) {
     RETURN_IF_ERROR(ScoreValidation(&best));
-  } else {
-    RETURN_IF_ERROR(UpdateSmearing());
   }
   RETURN_IF_ERROR(WriteCheckpoint(best));
   paused_ms_ += cluster_.clock->NowMs() - begin_ms;
@@ -336,7 +335,6 @@ absl::Status Trainer::WriteCheckpoint(bool best) {
 // ---------------------------------------------------------------- after the last step
 
 absl::StatusOr<double> Trainer::Evaluate(Split split, int64_t step, const char* remark) {
-  RETURN_IF_ERROR(UpdateSmearing());
   ASSIGN_OR_RETURN(const Evaluation evaluation,
                    MakeEvaluator().Evaluate(split, *engine_.stepper, state_));
   if (!IsFirst()) return 0.0;
@@ -451,6 +449,7 @@ absl::Status Trainer::TestBest() {
   }
   engine_ = Engine();
   ASSIGN_OR_RETURN(engine_, OpenEngine(job_, cluster_, program_.get(), options));
+  RETURN_IF_ERROR(UpdateSmearing());
   return Evaluate(TEST, options.steps_done, remark).status();
 }
 

@@ -90,7 +90,8 @@ class Trainer {
   void PrintProfile();
 
   Evaluator MakeEvaluator() const;
-  // Table and metrics line; the score at worker 0, 0 elsewhere.
+  // Table and metrics line; the score at worker 0, 0 elsewhere. REQUIRES: UpdateSmearing of these
+  // weights.
   absl::StatusOr<double> Evaluate(Split split, int64_t step, const char* remark);
 
   Job job_;
