@@ -10,9 +10,10 @@
 // values are a function of (seed, name) alone, so that no draw depends on what else is in the
 // model.
 //
-// To add a node kind: its shape rule here, its plain form in reference.cc, its operations in plan.h
-// and planner.h (their slots in arena.cc), its fast kernel in kernels.h, called by runner_ops.cc; a
-// graph with it in the tests' cases.h: they hold numeric gradients, and fast against reference.
+// To add a node kind: its shape rule here, its plain form in reference_nodes.h, or reference.cc if
+// it has parameters, its operations in plan.h and planner.h (their slots in arena.cc), its fast
+// kernel in kernels.h, called by runner_ops.cc; a graph with it in the tests' cases.h: they hold
+// numeric gradients, and fast against reference.
 //
 // **Needs external lock.**
 #ifndef PAGODA_WORKER_GRAPH_GRAPH_H_

@@ -30,7 +30,8 @@ struct PreparedStep {
   std::vector<RowRange> ranges;        // [lane]
   IdPlan plan;
   PulledRows rows;
-  // Of the whole step over all workers (step_losses.h), whosever turn it is; empty until known.
+  // Of the whole step over all workers (step_losses.h): all tasks' until Run, then only those of
+  // `only_task`; empty until known.
   std::vector<double> weight_sums;
   std::shared_ptr<PreparedStepPool> pool;  // Where it goes back to; null while it is there.
 };
