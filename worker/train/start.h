@@ -33,7 +33,9 @@ struct Start {
 // All workers call it. --resume takes the newest checkpoint that verifies, or --checkpoint's; none
 // when it repeats a start that was to replace the run (RunDirectory::MarkFresh). An earlier run's
 // files stay as they are: until data, servers and first values are known to be good, this start may
-// fail, and the earlier run is what a --resume goes on with. IoError when a worker does not see the
+// fail, and the earlier run is what a --resume goes on with. Not so the records of what a command
+// gave (worker/data/dataset.h): a fresh start reads it anew, in their place, and an earlier run can
+// be gone on with only if the command gives the same again. IoError when a worker does not see the
 // run directory. start->run is there after a failure, too, if it was taken.
 absl::Status StartRun(const Job& job, const Cluster& cluster, Start* start);
 
