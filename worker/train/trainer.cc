@@ -128,6 +128,10 @@ absl::Status Trainer::OpenOutputs() {
   if (start_.replaces_run) {
     ASSIGN_OR_RETURN(const std::string note, start_.run->SetEarlierRunAside());
     if (!note.empty()) Say(note);
+    if (!note.empty() && ReadsPipe(job_.config.dataset())) {
+      Say("note: the data set's commands were run anew: the earlier run can be gone on with "
+          "only if they give again what they gave it");
+    }
   }
   RETURN_IF_ERROR(start_.run->UnmarkFresh());
   RETURN_IF_ERROR(reporter_->OpenFiles(start_.run->metrics(), job_.run_dir,
