@@ -248,6 +248,7 @@ TEST_F(Training, ASecondSignalLeavesAtOnce) {
   process.Signal(SIGUSR1);
   const Finished left = process.Wait(kRunLimitSeconds);
   EXPECT_EQ(left.exit_code, 75) << left.output;
+  EXPECT_THAT(left.output, HasSubstr("asked twice to leave"));
 }
 
 TEST_F(Training, AnInterruptSaysHowToGoOn) {

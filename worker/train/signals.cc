@@ -57,8 +57,15 @@ void TakeSignals(const sigset_t signals) {
       _exit(kInterrupted);
     }
     leave_requested = true;
+    if (++taken == 1 && !released) continue;
+    if (!released) {
+      std::fputs(
+          "worker: asked twice to leave: ended at once; the same command with --resume goes on "
+          "from the newest checkpoint, if there is one\n",
+          stderr);
+    }
     // No checkpoint was written: not exit code 85, which would promise one.
-    if (++taken > 1 || released) _exit(static_cast<int>(ExitCode::kTemporary));
+    _exit(static_cast<int>(ExitCode::kTemporary));
   }
 }
 
