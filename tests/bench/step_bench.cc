@@ -52,7 +52,7 @@ DEFINE_bool(alternating, false,
 DEFINE_string(weightings, "",
               "Names of weightings, separated by commas: their steps against those of fixed "
               "weights, measured in turn.");
-DEFINE_bool(profile, false, "Print where a step's time went.");
+DEFINE_bool(profile, false, "Print where a step's time went; of a pair, the joint step's first.");
 
 namespace pagoda {
 namespace {
@@ -235,6 +235,13 @@ Batch MakeBatch(int number, int rows, const Id& id) {
   return batch;
 }
 
+// What a Bench has spent since it was made.
+struct Spent {
+  StepProfile profile;
+  double prepare_seconds;
+  int64_t steps;
+};
+
 // One job: a stepper and its shard.
 class Bench {
  public:
@@ -317,9 +324,7 @@ class Bench {
     return rate;
   }
 
-  int64_t steps() const { return next_; }
-  const StepProfile& profile() const { return stepper_->profile(); }
-  double prepare_seconds() const { return prepare_seconds_; }
+  Spent spent() const { return {stepper_->profile(), prepare_seconds_, next_}; }
 
  private:
   std::unique_ptr<ShardClient> MakeClient(uint32_t id) {
@@ -392,25 +397,23 @@ std::string MachineName() {
   return "unknown processor";
 }
 
-void PrintProfile(const StepProfile& before, const StepProfile& after, double prepare,
-                  double steps) {
-  const double ms = 1000 / steps;
+void PrintProfile(const Spent& before, const Spent& after) {
+  const double ms = 1000.0 / static_cast<double>(after.steps - before.steps);
+  const StepProfile &from = before.profile, &to = after.profile;
   std::printf(
       "    ms a step: prepare %.2f, wait for rows %.2f, gather %.2f, forward and backward "
       "%.2f, losses %.2f, dense update %.2f, row sums %.2f, push and shard %.2f\n",
-      prepare * ms, (after.pull_wait - before.pull_wait) * ms, (after.gather - before.gather) * ms,
-      (after.forward_backward - before.forward_backward) * ms,
-      (after.dense_sync - before.dense_sync) * ms, (after.dense_apply - before.dense_apply) * ms,
-      (after.sparse_sum - before.sparse_sum) * ms, (after.push - before.push) * ms);
+      (after.prepare_seconds - before.prepare_seconds) * ms, (to.pull_wait - from.pull_wait) * ms,
+      (to.gather - from.gather) * ms, (to.forward_backward - from.forward_backward) * ms,
+      (to.dense_sync - from.dense_sync) * ms, (to.dense_apply - from.dense_apply) * ms,
+      (to.sparse_sum - from.sparse_sum) * ms, (to.push - from.push) * ms);
 }
 
 void MeasureRow(const Program& program, int threads, int rows, double peak) {
   Bench bench(&program, JointMethod(AdamDefaults()), threads, rows);
   const bool reader = threads > 1;
   bench.TouchEveryRow();
-  const StepProfile before = bench.profile();
-  const double prepare_before = bench.prepare_seconds();
-  const int64_t steps_before = bench.steps();
+  const Spent before = bench.spent();
   std::vector<double> rates;
   for (int i = 0; i < FLAGS_rounds; ++i) rates.push_back(bench.Measure(FLAGS_seconds, reader));
   std::sort(rates.begin(), rates.end());
@@ -419,10 +422,7 @@ void MeasureRow(const Program& program, int threads, int rows, double peak) {
   const double median = rates[rates.size() / 2], best = rates.back();
   std::printf("| %d | %d | %.0f | %.1f | %.0f | %.1f |\n", threads, rows, median * rows,
               share(median), best * rows, share(best));
-  if (FLAGS_profile) {
-    PrintProfile(before, bench.profile(), bench.prepare_seconds() - prepare_before,
-                 static_cast<double>(bench.steps() - steps_before));
-  }
+  if (FLAGS_profile) PrintProfile(before, bench.spent());
   std::fflush(stdout);
 }
 
@@ -437,6 +437,7 @@ void Compare(const Program& joint, const std::string& label, const TrainingMetho
   const bool reader = threads > 1;
   one.TouchEveryRow();
   other.TouchEveryRow();
+  const Spent one_before = one.spent(), other_before = other.spent();
   std::vector<double> ratios;
   for (int i = 0; i < FLAGS_rounds; ++i) {
     const double rate = one.Measure(FLAGS_seconds, reader);
@@ -445,6 +446,10 @@ void Compare(const Program& joint, const std::string& label, const TrainingMetho
   std::sort(ratios.begin(), ratios.end());
   std::printf("| %s | %d | %d | %.2f | %.2f to %.2f |\n", label.c_str(), threads, rows,
               ratios[ratios.size() / 2], ratios.front(), ratios.back());
+  if (FLAGS_profile) {
+    PrintProfile(one_before, one.spent());
+    PrintProfile(other_before, other.spent());
+  }
   std::fflush(stdout);
 }
 

@@ -37,12 +37,16 @@ DenseUpdate::DenseUpdate(DenseParameters* parameters, std::vector<DenseGradients
 void DenseUpdate::SetMoves(absl::Span<const OptimizerMove> moves) {
   moves_.assign(moves.begin(), moves.end());
   moving_.clear();
-  kept_.clear();
+  round_begin_.assign(1, 0);
+  const bool in_turn = alone() && parameters_.optimizers_overlap();
   for (const DenseParameters::Chunk& chunk : parameters_.chunks()) {
     if (!moves_[chunk.optimizer].moves) continue;
+    if (in_turn && !moving_.empty() && moving_.back()->optimizer != chunk.optimizer) {
+      round_begin_.push_back(moving_.size());
+    }
     moving_.push_back(&chunk);
-    if (IsKept(chunk)) kept_.push_back(&chunk);
   }
+  round_begin_.push_back(moving_.size());
 }
 
 void DenseUpdate::AddWave(int wave, absl::Span<const int> slices) {
@@ -75,9 +79,18 @@ const float* DenseUpdate::SumChunk(int wave, const DenseParameters::Chunk& chunk
 void DenseUpdate::Start(absl::Span<const int> slices) {
   slices_ = slices;
   is_finite_ = true;
+  work_ = [this](int i, int thread) { SumAndApply(*round_[i], thread); };
+  BeginRound(0);
+}
+
+void DenseUpdate::BeginRound(size_t round) {
+  const size_t begin = round_begin_[round], end = round_begin_[round + 1];
+  round_ = absl::MakeConstSpan(moving_).subspan(begin, end - begin);
+  const auto is_kept = [this](const DenseParameters::Chunk* chunk) { return IsKept(*chunk); };
+  kept_.clear();
+  std::copy_if(round_.begin(), round_.end(), std::back_inserter(kept_), is_kept);
   if (!kept_.empty()) sum_.Resize(parameters_.element_count());
-  work_ = [this](int i, int thread) { SumAndApply(*moving_[i], thread); };
-  threads_.Begin(static_cast<int>(moving_.size()), work_);
+  threads_.Begin(static_cast<int>(round_.size()), work_);
 }
 
 void DenseUpdate::SumAndApply(const DenseParameters::Chunk& chunk, int thread) {
@@ -99,19 +112,25 @@ void DenseUpdate::SumAndApply(const DenseParameters::Chunk& chunk, int thread) {
 }
 
 absl::Status DenseUpdate::Finish(int64_t step, double* sum_seconds, double* apply_seconds) {
-  {
-    const Timed timed(alone() ? apply_seconds : sum_seconds);
+  if (alone()) {
+    const Timed timed(apply_seconds);
     threads_.Finish();
+    ClipAndApply();
+    for (size_t round = 1; round + 1 < round_begin_.size(); ++round) {
+      BeginRound(round);
+      threads_.Finish();
+      ClipAndApply();
+    }
+    return FiniteStatus(step);
   }
-  if (!alone()) {
+  {
     const Timed timed(sum_seconds);
+    threads_.Finish();
     const absl::Status added = AddWorkers();
     if (!added.ok()) return WithContext(added, absl::StrCat("dense gradients of step ", step));
   }
-  if (!kept_.empty()) {
-    const Timed timed(apply_seconds);
-    ClipAndApply();
-  }
+  const Timed timed(apply_seconds);
+  ClipAndApply();
   return FiniteStatus(step);
 }
 

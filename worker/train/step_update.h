@@ -4,10 +4,10 @@
 // A worker alone sums and applies chunk by chunk, in one pass over memory; several sum their own
 // lanes, add the sums of all workers, and then apply. A limit on the norm of the gradient, which is
 // that of all that an optimizer owns, also wants all sums before the first is applied, and a pass
-// over them of its own. An optimizer
-// that does not move in a step (no task of its pass has weight) neither sums nor sends. Optimizers
-// that own a parameter in common are applied to all of theirs one after the other, in the order of
-// the configuration.
+// over them of its own. An optimizer that does not move in a step (no task of its pass has weight)
+// neither sums nor sends. Optimizers that own a parameter in common are applied to all of theirs
+// one after the other, in the order of the configuration: a worker alone does so in rounds, each
+// again one pass over memory.
 //
 // **Confined to the step thread**, but for the threads that it uses.
 #ifndef PAGODA_WORKER_TRAIN_STEP_UPDATE_H_
@@ -62,6 +62,7 @@ class DenseUpdate {
     Array<float> gradient;  // [chunk.size]
     Array<float> weights;   // [chunk.size]
   };
+  void BeginRound(size_t round);
   // Of the waves so far, in `scratch` or a buffer.
   const float* SumChunk(int wave, const DenseParameters::Chunk& chunk, Scratch* scratch);
   void SumAndApply(const DenseParameters::Chunk& chunk, int thread);
@@ -79,9 +80,9 @@ class DenseUpdate {
   const ClipLimits& LimitsOf(const DenseParameters::Chunk& chunk) const {
     return parameters_.optimizer(chunk.optimizer).limits;
   }
-  // Whether the chunk's sum must be kept until all are known.
+  // Whether the chunk's sum must be kept until all of the round are known.
   bool IsKept(const DenseParameters::Chunk& chunk) const {
-    return !alone() || LimitsOf(chunk).norm > 0 || parameters_.optimizers_overlap();
+    return !alone() || LimitsOf(chunk).norm > 0;
   }
 
   // Constant after construction.
@@ -96,7 +97,10 @@ class DenseUpdate {
   // Of the step under way.
   std::vector<OptimizerMove> moves_;                   // [optimizer]
   std::vector<const DenseParameters::Chunk*> moving_;  // Chunks of those that move.
-  std::vector<const DenseParameters::Chunk*> kept_;    // Those of them whose sums are kept.
+  // Round r has chunks [round_begin_[r], round_begin_[r + 1]) of moving_; there is at least one.
+  std::vector<size_t> round_begin_;
+  absl::Span<const DenseParameters::Chunk* const> round_;  // The one under way.
+  std::vector<const DenseParameters::Chunk*> kept_;        // Those of it whose sums are kept.
   // Those of kept_ with a limit on the norm.
   std::vector<const DenseParameters::Chunk*> limited_;
   std::vector<double> squares_;     // [limited]: of the clipped sums.
