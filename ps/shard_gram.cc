@@ -145,7 +145,10 @@ absl::Status Shard::Impl::ApplyTasks() {
     Combine(sums.values, job_->coefficients, static_cast<int64_t>(combined.size()),
             combined.data());
     absl::Status applied = CheckFinite(rows.layout(), sums.ids, combined.data());
-    if (applied.ok()) applied = UpdateRows(sums.table, sums.optimizer, sums.ids, combined.data());
+    if (applied.ok()) {
+      const RowUpdate update = UpdateOf(sums.table, sums.optimizer, combined.data());
+      applied = rows.Update(sums.ids, {&update, 1}, job_->next_step);
+    }
     if (!applied.ok()) {
       return WithContext(applied, absl::StrCat("apply of step ", job_->next_step));
     }

@@ -105,7 +105,9 @@ class Shard::Impl {
     int64_t last_request_ms = 0;
     int unpinned = 0;     // Announcements that are not pinned yet.
     absl::Status failed;  // What an apply ended with; nothing after it is trusted.
-    SparseGradient sum;   // Scratch of Apply.
+    // Scratch of ApplyTable.
+    std::vector<SparseGradient> sums;  // [optimizer of the table]
+    std::vector<RowUpdate> updates;
     std::vector<SparseView> leaves;
     // Of next_step, when its tasks are apart.
     uint32_t task_count = 0;           // K; 0: they are not.
@@ -148,12 +150,12 @@ class Shard::Impl {
                                                        const Message& push) const;
   absl::Status CheckClock(const WireHeader& header) const;
   absl::Status ApplyStep();
-  absl::Status ApplyOptimizer(uint32_t table, uint32_t optimizer);
+  absl::Status ApplyTable(uint32_t table);
   // All workers' gradients: a view of the only push that has any, or of *scratch; empty: none has.
   absl::StatusOr<SparseView> SumWorkers(uint32_t table, uint32_t optimizer, uint32_t task,
                                         SparseGradient* scratch);
-  absl::Status UpdateRows(uint32_t table, uint32_t optimizer, absl::Span<const uint64_t> ids,
-                          const float* gradients);
+  // The move of one optimizer of a table along gradients.
+  RowUpdate UpdateOf(uint32_t table, uint32_t optimizer, const float* gradients) const;
   void ReleaseStep();
   bool Ready(const WireHeader& step) const;
   void AnswerReady(Outbox& outbox);

@@ -278,12 +278,9 @@ std::vector<uint32_t> Shard::Impl::MissingClients() const {
 
 absl::Status Shard::Impl::ApplyStep() {
   for (uint32_t table = 0; table < job_->tables.size(); ++table) {
-    const size_t optimizers = job_->tables[table]->layout().optimizers().size();
-    for (uint32_t optimizer = 0; optimizer < optimizers; ++optimizer) {
-      absl::Status applied = ApplyOptimizer(table, optimizer);
-      if (!applied.ok()) {
-        return WithContext(applied, absl::StrCat("apply of step ", job_->next_step));
-      }
+    absl::Status applied = ApplyTable(table);
+    if (!applied.ok()) {
+      return WithContext(applied, absl::StrCat("apply of step ", job_->next_step));
     }
   }
   ReleaseStep();
@@ -291,10 +288,26 @@ absl::Status Shard::Impl::ApplyStep() {
   return absl::OkStatus();
 }
 
-absl::Status Shard::Impl::ApplyOptimizer(uint32_t table, uint32_t optimizer) {
-  ASSIGN_OR_RETURN(const SparseView sum, SumWorkers(table, optimizer, /*task=*/0, &job_->sum));
-  if (sum.ids.empty()) return absl::OkStatus();
-  return UpdateRows(table, optimizer, sum.ids, sum.values.data());
+// Optimizers with gradients of the same rows, which is the rule, move them together.
+absl::Status Shard::Impl::ApplyTable(uint32_t table) {
+  Table& rows = *job_->tables[table];
+  const size_t optimizers = rows.layout().optimizers().size();
+  std::vector<RowUpdate>& updates = job_->updates;
+  updates.clear();
+  job_->sums.resize(std::max(job_->sums.size(), optimizers));
+  absl::Span<const uint64_t> ids;  // Of `updates`.
+  for (uint32_t optimizer = 0; optimizer < optimizers; ++optimizer) {
+    ASSIGN_OR_RETURN(const SparseView sum,
+                     SumWorkers(table, optimizer, /*task=*/0, &job_->sums[optimizer]));
+    if (sum.ids.empty()) continue;
+    if (!updates.empty() && sum.ids != ids) {
+      RETURN_IF_ERROR(rows.Update(ids, updates, job_->next_step));
+      updates.clear();
+    }
+    ids = sum.ids;
+    updates.push_back(UpdateOf(table, optimizer, sum.values.data()));
+  }
+  return updates.empty() ? absl::OkStatus() : rows.Update(ids, updates, job_->next_step);
 }
 
 absl::StatusOr<SparseView> Shard::Impl::SumWorkers(uint32_t table, uint32_t optimizer,
@@ -321,17 +334,15 @@ absl::StatusOr<SparseView> Shard::Impl::SumWorkers(uint32_t table, uint32_t opti
   return SparseView{scratch->ids, scratch->values};
 }
 
-absl::Status Shard::Impl::UpdateRows(uint32_t table, uint32_t optimizer,
-                                     absl::Span<const uint64_t> ids, const float* gradients) {
-  Table& rows = *job_->tables[table];
-  RuleStep rule_step;
-  const uint32_t schema_index = rows.layout().optimizers()[optimizer].schema_index;
+RowUpdate Shard::Impl::UpdateOf(uint32_t table, uint32_t optimizer, const float* gradients) const {
+  RowUpdate update = {static_cast<int>(optimizer), gradients, {}};
+  const uint32_t schema_index = job_->tables[table]->layout().optimizers()[optimizer].schema_index;
   for (const OptimizerClock& clock : job_->clock) {
     if (clock.optimizer() != schema_index) continue;
-    rule_step.step = clock.step();
-    rule_step.learning_rate = clock.learning_rate();
+    update.rule_step.step = clock.step();
+    update.rule_step.learning_rate = clock.learning_rate();
   }
-  return rows.Update(ids, gradients, static_cast<int>(optimizer), rule_step, job_->next_step);
+  return update;
 }
 
 void Shard::Impl::ReleaseStep() {

@@ -107,20 +107,17 @@ struct Table::Impl {
   std::vector<uint64_t> ChooseVictims(size_t target);
 
   absl::Status UpdateAbsent(absl::Span<const uint64_t> ids, absl::Span<const size_t> positions,
-                            const float* gradients, const RowOptimizer& optimizer,
-                            const RuleStep& rule_step, int64_t step);
-  void Apply(std::byte* row, const float* gradient, const RowOptimizer& optimizer,
-             const RuleStep& rule_step, int64_t step) const {
-    float* weights = WeightsOf(row);
-    ApplyRows({&weights, 1}, gradient, optimizer, rule_step, step);
-  }
-  // weights: of rows [R]; gradients [R, dim].
-  void ApplyRows(absl::Span<float* const> weights, const float* gradients,
-                 const RowOptimizer& optimizer, const RuleStep& rule_step, int64_t step) const {
-    const size_t state_offset = optimizer.state_offset - RowLayout::kWeightsOffset;
-    optimizer.rule->ApplyRows(rule_step,
-                              {weights, static_cast<int64_t>(state_offset / sizeof(float))},
-                              gradients, layout.dim());
+                            absl::Span<const RowUpdate> updates, int64_t step);
+  // weights: of the rows of places [first, first + R) of the updates' gradients.
+  void ApplyRows(absl::Span<float* const> weights, size_t first,
+                 absl::Span<const RowUpdate> updates, int64_t step) const {
+    for (const RowUpdate& update : updates) {
+      const RowOptimizer& optimizer = layout.optimizers()[update.optimizer];
+      const size_t state_offset = optimizer.state_offset - RowLayout::kWeightsOffset;
+      optimizer.rule->ApplyRows(update.rule_step,
+                                {weights, static_cast<int64_t>(state_offset / sizeof(float))},
+                                update.gradients + first * layout.dim(), layout.dim());
+    }
     for (float* w : weights) {
       Touch(reinterpret_cast<std::byte*>(w) - RowLayout::kWeightsOffset, step);
     }
@@ -277,9 +274,8 @@ absl::Status Table::Impl::Spill() {
 }
 
 absl::Status Table::Impl::UpdateAbsent(absl::Span<const uint64_t> ids,
-                                       absl::Span<const size_t> positions, const float* gradients,
-                                       const RowOptimizer& optimizer, const RuleStep& rule_step,
-                                       int64_t step) {
+                                       absl::Span<const size_t> positions,
+                                       absl::Span<const RowUpdate> updates, int64_t step) {
   // Those with a slot are known to be in no store: they need no fetch.
   std::vector<size_t> unknown;
   const auto create = [&](size_t position, const std::byte* stored) -> absl::Status {
@@ -294,7 +290,8 @@ absl::Status Table::Impl::UpdateAbsent(absl::Span<const uint64_t> ids,
       layout.InitialRow(id, row);
       ++row_count;
     }
-    Apply(row, gradients + position * layout.dim(), optimizer, rule_step, step);
+    float* const weights = WeightsOf(row);
+    ApplyRows({&weights, 1}, position, updates, step);
     return absl::OkStatus();
   };
   absent_ids.clear();
@@ -385,17 +382,15 @@ absl::Status Table::Lookup(absl::Span<const uint64_t> ids, float* out,
   });
 }
 
-absl::Status Table::Update(absl::Span<const uint64_t> ids, const float* gradients, int optimizer,
-                           const RuleStep& rule_step, int64_t step) {
+absl::Status Table::Update(absl::Span<const uint64_t> ids, absl::Span<const RowUpdate> updates,
+                           int64_t step) {
   Impl& t = *impl_;
-  const RowOptimizer& updater = t.layout.optimizers()[optimizer];
-  const size_t dim = t.layout.dim();
   t.absent.clear();
-  // Rows that were prefetched and wait for their rule: those of ids[end - count, end).
+  // Rows that were prefetched and wait for their rules: those of ids[end - count, end).
   std::array<float*, kAhead> weights;
   size_t count = 0, end = 0;
   const auto flush = [&] {
-    t.ApplyRows({weights.data(), count}, gradients + (end - count) * dim, updater, rule_step, step);
+    t.ApplyRows({weights.data(), count}, end - count, updates, step);
     count = 0;
   };
   t.Walk(ids, t.row_bytes, [&](size_t i, Slot* slot, std::byte* row) {
@@ -412,7 +407,7 @@ absl::Status Table::Update(absl::Span<const uint64_t> ids, const float* gradient
     if ((slot->flags & kMarks) != kMarks) slot->flags |= kMarks;
   });
   flush();
-  return t.UpdateAbsent(ids, t.absent, gradients, updater, rule_step, step);
+  return t.UpdateAbsent(ids, t.absent, updates, step);
 }
 
 absl::Status Table::Insert(uint64_t id, const std::byte* row) {

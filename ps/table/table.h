@@ -52,6 +52,13 @@ struct TableStats {
   uint64_t spills = 0, reloads = 0;  // Rows moved out of memory (written or dropped), and back.
 };
 
+// One optimizer's move of n rows.
+struct RowUpdate {
+  int optimizer;           // Index in layout().optimizers().
+  const float* gradients;  // [n, dim]
+  RuleStep rule_step;
+};
+
 class Table {
  public:
   // `budget` is shared by the tables of a shard; `store` may be null when it has no limit. Both
@@ -74,11 +81,11 @@ class Table {
   absl::Status Lookup(absl::Span<const uint64_t> ids, float* out,
                       std::vector<size_t>* absent = nullptr);
 
-  // Applies optimizer `optimizer` (index in layout().optimizers()) along gradients [n, dim];
-  // creates absent rows. `step` is recorded in the rows.
+  // Applies the updates, in their order, to each row; creates absent rows. `step` is recorded in
+  // the rows. Several at once visit a row's memory once.
   // REQUIRES: gradients are finite (CheckFinite); a push is checked when it comes, and once.
-  absl::Status Update(absl::Span<const uint64_t> ids, const float* gradients, int optimizer,
-                      const RuleStep& rule_step, int64_t step);
+  absl::Status Update(absl::Span<const uint64_t> ids, absl::Span<const RowUpdate> updates,
+                      int64_t step);
 
   // Puts a row as it is (loading a checkpoint), in place of what the table has under that id.
   absl::Status Insert(uint64_t id, const std::byte* row);

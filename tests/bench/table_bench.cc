@@ -57,7 +57,7 @@ struct Filled {
     for (uint64_t first = 0; first < n; first += kListIds) {
       const auto end = all.begin() + std::min<uint64_t>(n, first + kListIds);
       const auto ids = SortedList({all.begin() + first, end});
-      CHECK(table.Update(ids, gradients.data(), 0, {}, 0).ok());
+      CHECK(table.Update(ids, {{0, gradients.data(), {}}}, 0).ok());
     }
     for (int i = 0; i < kLists; ++i) {
       std::vector<uint64_t> ids(kListIds);
@@ -98,7 +98,7 @@ void Update(benchmark::State& state, const std::string& rule) {
   int64_t rows = 0, step = 1;
   for (auto _ : state) {
     const std::vector<uint64_t>& ids = filled.lists[step % kLists];
-    CHECK(filled.table.Update(ids, gradients.data(), 0, {step, 0.001}, step).ok());
+    CHECK(filled.table.Update(ids, {{0, gradients.data(), {step, 0.001}}}, step).ok());
     rows += ids.size();
     ++step;
   }

@@ -2,6 +2,7 @@
 // that a peer can break.
 #include "ps/shard.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -189,6 +190,48 @@ TEST(ShardTest, WaitsForAllWorkersAndNamesTheMissing) {
   ASSERT_EQ(shard.inbox(0).size(), 1u);
   EXPECT_EQ(ValuesOf(shard.inbox(0)[0]), std::vector<float>(8, 2.0f));
   ASSERT_EQ(shard.inbox(1).size(), 1u);
+}
+
+// Worker 1 has a gradient of one optimizer only.
+TEST(ShardTest, OptimizersMoveTheRowsThatTheyHaveGradientsOf) {
+  Schema schema = TwoTables("sgd");
+  OptimizerSchema& decaying = *schema.add_optimizer();
+  decaying.set_name("decaying");
+  decaying.set_rule("sgd");
+  (*decaying.mutable_parameter())["l2"] = 1;
+  schema.mutable_table(0)->add_optimizer(1);
+  for (const uint32_t lone : {0u, 1u}) {
+    ShardHarness shard;
+    EXPECT_OK_REPLY(shard.SayHello(HelloFor(schema, /*workers=*/2)));
+    const Ids both = {{0, Sorted({1, 2})}}, one = {{0, Sorted({3})}},
+              all = {{0, Sorted({1, 2, 3})}};
+    std::vector<float> expected = ValuesOf(shard.Pull(0, all));
+    const auto push = [&](const std::vector<uint64_t>& ids,
+                          const std::vector<uint32_t>& optimizers) {
+      Message message = ShardHarness::StepMessage(0, -1);
+      *message.header.add_clock() = message.header.clock(0);
+      message.header.mutable_clock(1)->set_optimizer(1);
+      for (const uint32_t optimizer : optimizers) {
+        Segment& segment = *message.header.add_segment();
+        segment.set_count(static_cast<uint32_t>(ids.size()));
+        segment.set_optimizer(optimizer);
+      }
+      message.values = Buffer::Of(std::vector<float>(ids.size() * optimizers.size() * kDims[0], 1));
+      return message;
+    };
+    EXPECT_OK_REPLY(shard.Announce(0, 0, both));
+    EXPECT_OK_REPLY(shard.Announce(1, 0, one));
+    shard.Call(0, push(both.at(0), {0, 1}));
+    EXPECT_OK_REPLY(shard.Call(1, push(one.at(0), {lone})));
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const bool is_lone = all.at(0)[i / kDims[0]] == 3;
+      float& w = expected[i];
+      if (!is_lone || lone == 0) w -= 0.5f;            // Rate 0.5, gradient 1.
+      if (!is_lone || lone == 1) w -= 0.5f * (1 + w);  // And decay.
+    }
+    EXPECT_THAT(ValuesOf(shard.Pull(0, all)),
+                ::testing::Pointwise(::testing::FloatNear(1e-6f), expected));
+  }
 }
 
 TEST(ShardTest, ASumThatOverflowsReachesNoRow) {

@@ -191,12 +191,25 @@ void RunAgainstModel(uint64_t budget_bytes, uint64_t* spills, uint64_t* reloads)
   for (int64_t step = 0; step < 100; ++step) {
     const std::vector<uint64_t> next = draw(random() % 8 == 0 ? 0 : 500);
     ASSERT_TRUE(table.Pin(next).ok());
+    std::vector<float> gradients[2];
+    std::vector<RowUpdate> updates;
     for (int optimizer = 0; optimizer < 2; ++optimizer) {
-      std::vector<float> gradients(now.size() * kDim);
-      for (float& g : gradients) g = static_cast<float>(static_cast<int>(random() % 200) - 100);
-      const RuleStep rule_step{step + 1, 0.125};
-      ASSERT_TRUE(table.Update(now, gradients.data(), optimizer, rule_step, step).ok());
-      model.Update(now, gradients.data(), optimizer, rule_step, step);
+      gradients[optimizer].resize(now.size() * kDim);
+      for (float& g : gradients[optimizer]) {
+        g = static_cast<float>(static_cast<int>(random() % 200) - 100);
+      }
+      updates.push_back({optimizer, gradients[optimizer].data(), {step + 1, 0.125}});
+    }
+    // Both at once, one by one, the second alone.
+    const absl::Span<const RowUpdate> all = updates;
+    if (step % 3 == 0) {
+      ASSERT_TRUE(table.Update(now, all, step).ok());
+    } else {
+      if (step % 3 == 2) updates.erase(updates.begin());
+      for (const RowUpdate& one : updates) ASSERT_TRUE(table.Update(now, {&one, 1}, step).ok());
+    }
+    for (const RowUpdate& one : updates) {
+      model.Update(now, one.gradients, one.optimizer, one.rule_step, step);
     }
     table.Unpin(now);
     for (const std::vector<uint64_t>& ids : {next, draw(300)}) {
@@ -241,7 +254,7 @@ TEST(TableTest, EmptyListsAndEmptyTable) {
   Table table(0, MakeLayout(4), {}, &budget, nullptr);
   EXPECT_TRUE(table.Pin({}).ok());
   EXPECT_TRUE(table.Lookup({}, nullptr).ok());
-  EXPECT_TRUE(table.Update({}, nullptr, 0, {}, 0).ok());
+  EXPECT_TRUE(table.Update({}, {}, 0).ok());
   EXPECT_TRUE(AllRows(table).empty());
 }
 
@@ -284,7 +297,7 @@ TEST(TableTest, PinnedRowsAreTheFloorOfTheBudget) {
   ids = Sorted(ids);
   const std::vector<float> gradients(ids.size() * 4, 1.0f);
   ASSERT_TRUE(table.Pin(ids).ok());
-  ASSERT_TRUE(table.Update(ids, gradients.data(), 0, {}, 0).ok());
+  ASSERT_TRUE(table.Update(ids, {{0, gradients.data(), {}}}, 0).ok());
   EXPECT_TRUE(budget.warned);
   EXPECT_EQ(table.stats().resident_rows, ids.size());
   table.Unpin(ids);
@@ -292,7 +305,7 @@ TEST(TableTest, PinnedRowsAreTheFloorOfTheBudget) {
   for (uint64_t id = 10000; id < 13000; ++id) others.push_back(id);
   others = Sorted(others);
   const uint64_t limit = budget.limit_bytes;
-  ASSERT_TRUE(table.Update(others, gradients.data(), 0, {}, 1).ok());
+  ASSERT_TRUE(table.Update(others, {{0, gradients.data(), {}}}, 1).ok());
   EXPECT_GT(table.stats().spills, 0u);
   EXPECT_LE(budget.limit_bytes, limit + 65536);
   EXPECT_EQ(AllRows(table).size(), 6000u);
@@ -306,7 +319,7 @@ TEST(TableTest, OwnsAFewPartitionsAndSurvivesCollidingHomes) {
   std::vector<uint64_t> ids;
   for (uint64_t i = 0; i < 2000; ++i) ids.push_back(UnmixId(~uint64_t{0} - 1999 + i));
   const std::vector<float> gradients(ids.size(), 1.0f);
-  ASSERT_TRUE(table.Update(ids, gradients.data(), 0, {1, 1.0}, 0).ok());
+  ASSERT_TRUE(table.Update(ids, {{0, gradients.data(), {1, 1.0}}}, 0).ok());
   std::vector<float> out(ids.size());
   ASSERT_TRUE(table.Lookup(ids, out.data()).ok());
   for (const float w : out) EXPECT_LT(w, -0.9f);
