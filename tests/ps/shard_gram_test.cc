@@ -12,12 +12,10 @@
 namespace pagoda {
 namespace {
 
-constexpr int kDims[] = {4, 3};
-using Ids = std::map<uint32_t, std::vector<uint64_t>>;  // By table.
 using Values = std::map<uint32_t, std::vector<float>>;  // By table: [ids, dim]
 using Tasks = std::vector<Values>;                      // [K]
 
-Message Push(int64_t step, const Ids& ids, const Tasks& tasks) {
+Message Push(int64_t step, const IdsByTable& ids, const Tasks& tasks) {
   Message request = ShardHarness::StepMessage(step, -1);
   request.header.set_task_count(static_cast<uint32_t>(tasks.size()));
   std::vector<float> values;
@@ -44,7 +42,7 @@ Message Combination(int64_t step, const std::vector<double>& coefficients, int64
   return request;
 }
 
-Tasks Constant(const Ids& ids, const std::vector<float>& by_task) {
+Tasks Constant(const IdsByTable& ids, const std::vector<float>& by_task) {
   Tasks tasks;
   for (const float value : by_task) {
     Values& values = tasks.emplace_back();
@@ -75,7 +73,7 @@ void ExpectError(const Message& reply, const std::string& text) {
 TEST(ShardGramTest, AnswersInnerProductsAndAppliesTheCombination) {
   ShardHarness shard;
   shard.SayHello(HelloFor(TwoTables("sgd")));
-  const Ids ids = {{0, Sorted({1, 2, 3})}, {1, Sorted({9})}};
+  const IdsByTable ids = {{0, Sorted({1, 2, 3})}, {1, Sorted({9})}};
   shard.Announce(0, 0, ids);
   shard.Announce(0, 1, ids);
   const Message before = shard.Pull(0, ids);
@@ -105,7 +103,7 @@ TEST(ShardGramTest, AnswersInnerProductsAndAppliesTheCombination) {
 TEST(ShardGramTest, PlainStepsMayFollow) {
   ShardHarness shard;
   shard.SayHello(HelloFor(TwoTables("sgd")));
-  const Ids ids = {{0, Sorted({1})}};
+  const IdsByTable ids = {{0, Sorted({1})}};
   for (int64_t step = 0; step < 3; ++step) {
     shard.Announce(0, step, ids);
     if (step == 1) {
@@ -121,7 +119,7 @@ TEST(ShardGramTest, PlainStepsMayFollow) {
 
 // What one worker of the fuzzed job pushes.
 struct Lane {
-  Ids ids;
+  IdsByTable ids;
   Tasks tasks;
 };
 Lane RandomLane(uint32_t seed, int tasks) {
@@ -238,7 +236,7 @@ TEST(ShardGramTest, WaitsForAllPushesAndThenForAllCombinations) {
   ManualClock clock;
   ShardHarness shard({}, &clock);
   shard.SayHello(HelloFor(TwoTables("sgd"), /*workers=*/2));
-  const Ids ids = {{0, Sorted({1, 2})}};
+  const IdsByTable ids = {{0, Sorted({1, 2})}};
   const Tasks tasks = Constant(ids, {1.0f, 2.0f});
   for (const uint32_t worker : {0, 1}) shard.Announce(worker, 0, ids);
   const auto missing = [&](uint32_t client) {
@@ -272,7 +270,7 @@ TEST(ShardGramTest, GivesUpOnAMissingCombination) {
   ManualClock clock;
   ShardHarness shard({}, &clock);
   shard.SayHello(HelloFor(TwoTables("sgd"), /*workers=*/2));
-  const Ids ids = {{0, Sorted({1, 2})}};
+  const IdsByTable ids = {{0, Sorted({1, 2})}};
   for (const uint32_t worker : {0, 1}) shard.Announce(worker, 0, ids);
   for (const uint32_t worker : {0, 1}) {
     shard.Call(worker, Push(0, ids, Constant(ids, {1.0f, 2.0f})));
@@ -284,7 +282,7 @@ TEST(ShardGramTest, GivesUpOnAMissingCombination) {
 TEST(ShardGramTest, RefusesWhatIsNotAPushOfTasks) {
   ShardHarness shard;
   shard.SayHello(HelloFor(TwoTables("sgd"), /*workers=*/2));
-  const Ids ids = {{0, Sorted({1, 2})}, {1, Sorted({5})}};
+  const IdsByTable ids = {{0, Sorted({1, 2})}, {1, Sorted({5})}};
   const Tasks tasks = Constant(ids, {1.0f, 2.0f});
   for (const uint32_t worker : {0, 1}) shard.Announce(worker, 0, ids);
   const Message good = Push(0, ids, tasks);
@@ -318,7 +316,7 @@ TEST(ShardGramTest, RefusesWhatIsNotAPushOfTasks) {
 TEST(ShardGramTest, RefusesWhatIsNoCombination) {
   ShardHarness shard;
   shard.SayHello(HelloFor(TwoTables("sgd"), /*workers=*/2));
-  const Ids ids = {{0, Sorted({1, 2})}};
+  const IdsByTable ids = {{0, Sorted({1, 2})}};
   for (const uint32_t worker : {0, 1}) shard.Announce(worker, 0, ids);
   const Message push = Push(0, ids, Constant(ids, {1.0f, 2.0f}));
   ExpectError(shard.Call(0, Combination(0, {1, 1})), "not all pushed");
@@ -347,7 +345,7 @@ TEST(ShardGramTest, RefusesWhatIsNoCombination) {
 TEST(ShardGramTest, AnOverflowFailsTheJob) {
   ShardHarness shard;
   shard.SayHello(HelloFor(TwoTables("sgd")));
-  const Ids ids = {{0, Sorted({1})}};
+  const IdsByTable ids = {{0, Sorted({1})}};
   shard.Announce(0, 0, ids);
   shard.Call(0, Push(0, ids, Constant(ids, {3e38f, 1.0f})));
   ExpectError(shard.Call(0, Combination(0, {2, 1})), "apply of step 0");

@@ -59,6 +59,19 @@ inline std::vector<uint64_t> Sorted(std::vector<uint64_t> ids) {
   return ids;
 }
 
+#define EXPECT_OK_REPLY(reply) \
+  EXPECT_EQ((reply).header.kind(), WireHeader::OK) << (reply).header.error().message()
+
+inline std::string ErrorOf(const Message& reply) {
+  EXPECT_EQ(reply.header.kind(), WireHeader::ERROR);
+  return reply.header.error().message();
+}
+
+inline constexpr int kDims[] = {4, 3};  // Of TwoTables.
+using IdsByTable = std::map<uint32_t, std::vector<uint64_t>>;
+// [table]: how many ids, and their gradients [ids, dim].
+using GradientsByTable = std::map<uint32_t, std::pair<uint32_t, std::vector<float>>>;
+
 // Two tables, "user" of dim 4 and "item" of dim 3, updated by optimizer 0 ("ledger" unless told).
 inline Schema TwoTables(const std::string& rule = "test_ledger") {
   Schema schema;
@@ -140,9 +153,8 @@ class ShardHarness {
     return Call(client, IdsMessage(WireHeader::PULL, 0, std::move(ids)));
   }
   // push_step < 0: no push; pull_step < 0: no pull. gradients by table.
-  static Message StepMessage(
-      int64_t push_step, int64_t pull_step,
-      const std::map<uint32_t, std::pair<uint32_t, std::vector<float>>>& gradients = {}) {
+  static Message StepMessage(int64_t push_step, int64_t pull_step,
+                             const GradientsByTable& gradients = {}) {
     Message request;
     request.header.set_kind(WireHeader::STEP);
     request.header.set_has_pull(pull_step >= 0);
