@@ -1,4 +1,4 @@
-// The same rows for any number of workers and shards and any budget, and what stores and checkpoints
+// The same rows for any number of workers and shards and any budget; what stores and checkpoints
 // have to do with it.
 #include <gtest/gtest.h>
 
