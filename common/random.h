@@ -2,7 +2,7 @@
 // depends on how many were taken before it, by whom or on which machine.
 //
 // Philox4x32-10: Salmon, Moraes, Dror, Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3",
-// SC 2011.
+// SC 2011. random-inl.h: of many counters at once, for SIMD kernels.
 //
 // Thread-safe (pure functions).
 #ifndef PAGODA_COMMON_RANDOM_H_

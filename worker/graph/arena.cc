@@ -22,7 +22,8 @@ struct ForSlots {
   void operator()(const SoftmaxGradientOp& op) const { All(op.y, op.dy, op.dx); }
   void operator()(const HeadOp& op) const { All(op.x, op.y, op.dx, op.dy); }
   void operator()(const SeedOp& op) const { All(op.seed, op.dx); }
-  void operator()(const DropoutOp& op) const { All(op.m); }
+  void operator()(const DropoutOp& op) const { All(op.x, op.kept, op.y); }
+  void operator()(const DropoutGradientOp& op) const { All(op.dy, op.kept, op.dx); }
   void operator()(const BatchSumsOp& op) const { All(op.x); }
   void operator()(const BatchNormOp& op) const { All(op.x, op.y); }
   void operator()(const BatchGradientSumsOp& op) const { All(op.x, op.dy); }

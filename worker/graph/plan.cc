@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "worker/graph/arena.h"
+#include "worker/graph/dropout.h"
 #include "worker/graph/planner.h"
 
 namespace pagoda {
@@ -164,10 +165,11 @@ void Planner::PlaceBuffers() {
                      ? values_[node.inputs[0].node]
                      : Slot{AddBuffer(LeadingDimension(node.width)), 0};
   }
-  multipliers_.resize(nodes_.size());
+  kept_.resize(nodes_.size());
   for (size_t n = 1; n < nodes_.size(); ++n) {
     if (nodes_[n].kind != NodeKind::kDropout) continue;
-    multipliers_[n] = {AddBuffer(LeadingDimension(nodes_[n].width)), 0};
+    const int parts = static_cast<int>(nodes_[n].draws.size());
+    kept_[n] = {AddBuffer(LeadingDimension(parts * KeptFloats(nodes_[n].width / parts))), 0};
   }
   for (const Graph::HeadSpec& head : graph_.heads()) {
     if (!head.has_loss) continue;

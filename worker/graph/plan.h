@@ -131,12 +131,20 @@ struct SeedOp {
   bool accumulate;
 };
 
-// A part of a kDropout node's multipliers (dropout.h): m [T, width].
+// A part of a kDropout node (dropout.h): draws kept [T, KeptFloats(width)] and y = x m.
 struct DropoutOp {
-  Slot m;
+  Slot x, kept, y;
   int width;
   double rate;
   int draw;  // Index in Plan::draws.
+};
+
+// dx (+)= dy m
+struct DropoutGradientOp {
+  Slot dy, kept, dx;
+  int width;
+  double rate;
+  bool accumulate;
 };
 
 struct ZeroOp {
@@ -189,8 +197,8 @@ struct AttentionGradientOp {
 
 using Op = std::variant<ProductOp, ActivationOp, ActivationGradientOp, SoftmaxOp, SoftmaxGradientOp,
                         MixtureOp, MixtureGradientOp, RowOp, HeadOp, SeedOp, ZeroOp, DropoutOp,
-                        BatchSumsOp, BatchNormOp, BatchGradientSumsOp, BatchNormGradientOp,
-                        AttentionOp, AttentionGradientOp>;
+                        DropoutGradientOp, BatchSumsOp, BatchNormOp, BatchGradientSumsOp,
+                        BatchNormGradientOp, AttentionOp, AttentionGradientOp>;
 
 // [offset, offset + count) of the flat array.
 struct FlatRange {

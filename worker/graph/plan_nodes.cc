@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <utility>
 
+#include "worker/graph/dropout.h"
 #include "worker/graph/planner.h"
 
 namespace pagoda {
@@ -106,20 +107,28 @@ void Planner::ForwardGroup(const Group& group) {
   }
 }
 
+// visit(from, kept, to, width) for each part: what has a name of its own.
+template <typename Visit>
+void Planner::ForDropoutParts(int n, Slot from, Slot to, Visit visit) const {
+  const int parts = static_cast<int>(nodes_[n].draws.size());
+  const int width = nodes_[n].width / parts;
+  Slot kept = kept_[n];
+  for (int part = 0; part < parts; ++part) {
+    visit(from, kept, to, width);
+    from.column += width;
+    kept.column += KeptFloats(width);
+    to.column += width;
+  }
+}
+
 void Planner::ForwardDropout(int n) {
   const Graph::Node& node = nodes_[n];
-  const int width = node.width / static_cast<int>(node.draws.size());
-  Slot m = multipliers_[n];
-  for (const std::string& name : node.draws) {
-    plan_.forward.push_back(DropoutOp{m, width, node.rate, static_cast<int>(plan_.draws.size())});
-    plan_.draws.push_back(name);
-    m.column += width;
-  }
-  plan_.forward.push_back(RowOp{.kind = RowOp::kMultiply,
-                                .x = values_[node.inputs[0].node],
-                                .x2 = multipliers_[n],
-                                .out = values_[n],
-                                .width = node.width});
+  int draw = static_cast<int>(plan_.draws.size());
+  ForDropoutParts(n, values_[node.inputs[0].node], values_[n],
+                  [&](Slot x, Slot kept, Slot y, int width) {
+                    plan_.forward.push_back(DropoutOp{x, kept, y, width, node.rate, draw++});
+                  });
+  plan_.draws.insert(plan_.draws.end(), node.draws.begin(), node.draws.end());
 }
 
 ProductOp Planner::BlockProduct(ProductOp::Kind kind, int n, int i, Slot x, Slot y) const {
@@ -363,13 +372,13 @@ void Planner::BackwardMixture(int n, Pass* pass) const {
 }
 
 void Planner::BackwardDropout(int n, Pass* pass) const {
-  const Value input = nodes_[n].inputs[0];
-  pass->ops.push_back(RowOp{.kind = RowOp::kMultiply,
-                            .x = pass->gradients[n],
-                            .x2 = multipliers_[n],
-                            .out = pass->gradients[input.node],
-                            .width = nodes_[n].width,
-                            .accumulate = pass->MarkWritten(input.node)});
+  const int input = nodes_[n].inputs[0].node;
+  const double rate = nodes_[n].rate;
+  const bool accumulate = pass->MarkWritten(input);
+  ForDropoutParts(n, pass->gradients[n], pass->gradients[input],
+                  [&](Slot dy, Slot kept, Slot dx, int width) {
+                    pass->ops.push_back(DropoutGradientOp{dy, kept, dx, width, rate, accumulate});
+                  });
 }
 
 }  // namespace pagoda

@@ -107,6 +107,8 @@ class Planner {
   ProductOp BlockProduct(ProductOp::Kind kind, int n, int i, Slot x, Slot y) const;
   std::vector<Slot> ExpertsOf(int n, const std::vector<Slot>& slots) const;
   void ForwardGroup(const Group& group);
+  template <typename Visit>
+  void ForDropoutParts(int n, Slot from, Slot to, Visit visit) const;
   void ForwardDropout(int n);
   void BackwardDropout(int n, Pass* pass) const;
   void ForwardBlocks(int n);
@@ -155,7 +157,7 @@ class Planner {
   std::vector<Group> groups_;
   std::vector<int> group_of_node_;                // -1: none
   std::vector<Slot> values_;                      // [node]
-  std::vector<Slot> multipliers_;                 // [node]; kDropout's.
+  std::vector<Slot> kept_;                        // [node]; kDropout's, part by part.
   std::vector<int> first_batch_norm_;             // [node]; kBatchNorm's, a layer a block.
   int forward_sums_ = 0;                          // Of the stage under way.
   std::vector<Slot> seeds_x_, seeds_y_;           // [head with loss]

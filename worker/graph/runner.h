@@ -104,6 +104,7 @@ class CompiledRunner : public Runner {
   void Execute(const SeedOp& op, const Tile& tile);
   void Execute(const ZeroOp& op, const Tile& tile);
   void Execute(const DropoutOp& op, const Tile& tile);
+  void Execute(const DropoutGradientOp& op, const Tile& tile);
   void Execute(const AttentionOp& op, const Tile& tile);
   void Execute(const AttentionGradientOp& op, const Tile& tile);
   void Execute(const BatchSumsOp& op, const Tile& tile);

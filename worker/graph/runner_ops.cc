@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cstring>
 
 #include "worker/graph/dropout.h"
 #include "worker/graph/heads.h"
@@ -17,6 +18,17 @@ void Scatter(const double* from, int rows, int width, Columns to) {
       to.data[r * to.ld + c] = static_cast<float>(*from++);
     }
   }
+}
+
+// The first `drawn` rows with `of`'s multiplier, the others with 1.
+void MultiplyTile(KeptProduct of, int drawn) {
+  const int rows = of.rows;
+  of.rows = drawn;
+  MultiplyKept(of);
+  for (Columns* columns : {&of.x, &of.kept, &of.y}) columns->data = columns->Row(drawn);
+  of.rows = rows - drawn;
+  of.multiplier = 1;
+  MultiplyKept(of);
 }
 
 }  // namespace
@@ -142,19 +154,37 @@ void CompiledRunner::Execute(const SeedOp& op, const Tile& tile) {
   }
 }
 
-// Rows of padding keep everything: what they hold reaches nothing.
+// Rows of padding, and all while not training, keep everything: multipliers of 1.
 void CompiledRunner::Execute(const DropoutOp& op, const Tile& tile) {
   const StepContext& context = tile.args->context;
-  const Columns m = At(op.m);
-  for (int r = 0; r < tile.rows; ++r) {
-    float* const row = m.data + r * m.ld;
-    if (!context.training || r >= tile.valid) {
-      std::fill(row, row + op.width, 1.0f);
-      continue;
-    }
-    DrawDropout(draw_keys_[op.draw], context.step, context.global_rows[tile.begin + r], op.rate,
-                op.width, row);
+  const int drawn = context.training ? tile.valid : 0;
+  const Columns kept = At(op.kept);
+  if (drawn > 0) {
+    DrawKept({draw_keys_[op.draw], context.step, op.rate},
+             absl::MakeConstSpan(context.global_rows + tile.begin, drawn), op.width, kept);
   }
+  for (int r = drawn; r < tile.rows; ++r) {
+    std::memset(kept.Row(r), 0xFF, KeptFloats(op.width) * sizeof(float));
+  }
+  MultiplyTile({.rows = tile.rows,
+                .width = op.width,
+                .x = At(op.x),
+                .kept = kept,
+                .y = At(op.y),
+                .multiplier = KeptMultiplier<float>(op.rate),
+                .accumulate = false},
+               drawn);
+}
+
+void CompiledRunner::Execute(const DropoutGradientOp& op, const Tile& tile) {
+  MultiplyTile({.rows = tile.rows,
+                .width = op.width,
+                .x = At(op.dy),
+                .kept = At(op.kept),
+                .y = At(op.dx),
+                .multiplier = KeptMultiplier<float>(op.rate),
+                .accumulate = op.accumulate},
+               tile.args->context.training ? tile.valid : 0);
 }
 
 void CompiledRunner::Execute(const AttentionOp& op, const Tile& tile) {

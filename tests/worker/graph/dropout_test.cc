@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <numeric>
 #include <vector>
 
+#include "hwy/targets.h"
 #include "tests/worker/graph/sample.h"
 #include "worker/graph/program.h"
 
@@ -65,6 +69,102 @@ TEST(Dropout, DropsAtItsRateAndKeepsTheMean) {
   }
 }
 
+// visit() under each instruction set that this machine has; two or more.
+template <typename Visit>
+void ForTargets(Visit visit) {
+  const auto targets = hwy::SupportedTargets();
+  ASSERT_NE(targets & (targets - 1), 0);
+  for (auto bits = targets; bits != 0; bits &= bits - 1) {
+    SCOPED_TRACE(hwy::TargetName(bits & -bits));
+    hwy::SetSupportedTargetsForTest(bits & -bits);
+    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+    visit();
+  }
+  hwy::SetSupportedTargetsForTest(0);
+  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
+}
+
+std::vector<int> Widths() {
+  std::vector<int> widths(70);
+  std::iota(widths.begin(), widths.end(), 1);
+  widths.insert(widths.end(), {128, 255, 256, 300});
+  return widths;
+}
+
+// A step, and a row whose counters wrap at 2^64 or pass 2^32 inside it, are as good as any.
+TEST(DrawKept, IsDrawDropoutOnEveryTarget) {
+  const std::vector<int64_t> rows = {0,           1,
+                                     77,          (int64_t{1} << 32) / 15,
+                                     1ll << 40,   std::numeric_limits<int64_t>::max(),
+                                     int64_t{-1}, std::numeric_limits<int64_t>::max() / 3};
+  const uint64_t keys[] = {0, DropoutKey(1, "x"), ~uint64_t{0}};
+  const double rates[] = {1e-12, 0.1, 0.5, 0.999, 1 - 0x1p-30};
+  const auto check = [&](const DropoutDraw& draw, int n) {
+    const int floats = KeptFloats(n) + 1;  // The last belongs to others.
+    std::vector<float> kept(rows.size() * floats, 7.0f), m(n);
+    DrawKept(draw, rows, n, {kept.data(), floats});
+    for (size_t r = 0; r < rows.size(); ++r) {
+      DrawDropout(draw.key, draw.step, rows[r], draw.rate, n, m.data());
+      const auto* bits = reinterpret_cast<const uint8_t*>(&kept[r * floats]);
+      for (int c = 0; c < n; ++c) {
+        ASSERT_EQ(bits[c / 8] >> (c % 8) & 1, m[c] != 0) << n << " columns, row " << r << ": " << c;
+      }
+      ASSERT_EQ(kept[(r + 1) * floats - 1], 7.0f) << n << " columns: behind row " << r;
+    }
+  };
+  ForTargets([&] {
+    for (const int n : Widths()) {
+      for (const uint64_t key : keys) {
+        for (const int64_t step : {int64_t{0}, int64_t{7}, int64_t{1} << 33}) {
+          for (const double rate : rates) check({key, step, rate}, n);
+        }
+      }
+    }
+    DrawKept({1, 1, 0.5}, {}, 9, {});  // No rows.
+  });
+}
+
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+// Of zeros of both signs, infinities and denormals too; MultiplyRows on the same target, as what is
+// no fused product there is two roundings.
+TEST(MultiplyKept, IsMultiplyRowsOnEveryTarget) {
+  constexpr int kRows = 3;
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  const float hostile[] = {0.0f, -0.0f, kInfinity, -kInfinity, 1e-40f, -1e-40f};
+  const std::vector<int64_t> rows = {0, 5, int64_t{1} << 40};
+  const auto check = [&](int n, bool accumulate) {
+    const int ld = n + 1, kept_ld = KeptFloats(n);  // One column that belongs to others.
+    std::vector<float> x(kRows * ld), m(kRows * ld), kept(kRows * kept_ld), fast(kRows * ld);
+    for (size_t i = 0; i < x.size(); ++i) {
+      x[i] = i % 3 == 0 ? hostile[i / 3 % std::size(hostile)] : std::sin(float(i));
+      fast[i] = std::cos(float(i));
+    }
+    const DropoutDraw draw{DropoutKey(1, "x"), 3, 0.3};
+    DrawKept(draw, rows, n, {kept.data(), kept_ld});
+    for (int r = 0; r < kRows; ++r) {
+      DrawDropout(draw.key, draw.step, rows[r], draw.rate, n, &m[r * ld]);
+    }
+    std::vector<float> plain = fast;
+    MultiplyRows(kRows, n, {x.data(), ld}, {m.data(), ld}, {plain.data(), ld}, accumulate);
+    MultiplyKept({.rows = kRows,
+                  .width = n,
+                  .x = {x.data(), ld},
+                  .kept = {kept.data(), kept_ld},
+                  .y = {fast.data(), ld},
+                  .multiplier = KeptMultiplier<float>(draw.rate),
+                  .accumulate = accumulate});
+    ASSERT_TRUE(SameBits(fast, plain)) << n << " columns";
+  };
+  ForTargets([&] {
+    for (const int n : Widths()) {
+      for (const bool accumulate : {false, true}) check(n, accumulate);
+    }
+  });
+}
+
 TEST(Dropout, FastMatchesReference) {
   const Graph graph = DropoutGraph();
   const ReferenceNetwork<double> reference(graph);
@@ -87,6 +187,87 @@ TEST(Dropout, FastMatchesReference) {
     near({given.predictions.begin(), given.predictions.end()}, expected.predictions);
     near({given.dx.begin(), given.dx.end()}, expected.passes[0].dx);
     near(Pack(*program, given.gradients), expected.passes[0].gradients);
+  }
+}
+
+// A layer and experts of the style, each behind a dropout, or each times columns of multipliers
+// that follow the network's own of its input. `residual`: the layer has another reader.
+struct Styled {
+  LayerStyle style;
+  bool residual;
+};
+constexpr int kOwn = 9, kHidden = 13, kExperts = 3, kExpert = 37;
+constexpr double kRate = 0.3;
+const struct {
+  const char* name;
+  int width;
+} kParts[] = {{"x", kOwn}, {"h", kHidden}, {"e/0", kExpert}, {"e/1", kExpert}, {"e/2", kExpert}};
+constexpr int kColumns = 2 * kOwn + kHidden + kExperts * kExpert;
+
+Graph StyledGraph(const Styled& of, bool drops) {
+  Graph g(kColumns);
+  int column = kOwn;
+  const auto drop = [&](Value x, const std::vector<std::string>& names) {
+    const ColumnRange multipliers = {column, g.width(x)};
+    column += g.width(x);
+    if (drops) return g.Dropout(x, names, kRate);
+    return g.Multiply(x, g.Columns(g.Input(), {multipliers}));
+  };
+  const Value x = drop(g.Columns(g.Input(), {{0, kOwn}}), {"x"});
+  const Value h = g.Mlp("h", x, {kHidden}, of.style);
+  Value kept = drop(h, {"h"});
+  if (of.residual) kept = g.Add({kept, h});
+  const ExpertGroup e = g.Experts("e", kept, kExperts, {kExpert}, of.style);
+  const Value out = g.Dense("out", drop(e.value, {"e/0", "e/1", "e/2"}), 1);
+  g.Head("a", HeadKind::kProbability, out);
+  return g;
+}
+
+// Of the network's own columns.
+Given RunStyled(const Styled& of, bool drops, const Sample& sample, const StepContext& context) {
+  Given given = RunProgram(StyledGraph(of, drops), sample, context);
+  std::vector<float> own;
+  for (int r = 0; r < sample.rows; ++r) {
+    own.insert(own.end(), &given.dx[r * kColumns], &given.dx[r * kColumns] + kOwn);
+  }
+  given.dx = std::move(own);
+  return given;
+}
+
+// Where nothing is kept but bits, and where a layer is dropped in its place, as where it is not.
+TEST(Dropout, IsAProductWithItsMultipliersBitForBit) {
+  const auto check = [](const Styled& of, int rows) {
+    Sample sample = MakeSample(StyledGraph(of, false), rows);
+    const std::vector<int64_t> numbers = Numbers(rows);
+    const StepContext context{
+        .training = true, .seed = 4, .step = 11, .global_rows = numbers.data()};
+    for (int r = 0; r < rows; ++r) {
+      float* m = &sample.x[r * kColumns + kOwn];
+      for (const auto& [name, width] : kParts) {
+        DrawDropout(DropoutKey(4, name), context.step, numbers[r], kRate, width, m);
+        m += width;
+      }
+    }
+    const Given dropped = RunStyled(of, true, sample, context);
+    const Given multiplied = RunStyled(of, false, sample, context);
+    EXPECT_TRUE(SameBits(dropped.predictions, multiplied.predictions));
+    EXPECT_TRUE(SameBits(dropped.gradients, multiplied.gradients));
+    EXPECT_TRUE(SameBits(dropped.dx, multiplied.dx));
+    EXPECT_GT(Norm({dropped.gradients.begin(), dropped.gradients.end()}), 0);
+  };
+  for (const Activation activation : {IDENTITY, RELU, TANH, SIGMOID, GELU, PRELU}) {
+    for (const auto normalization : {ModelConfig::NONE, ModelConfig::LAYER, ModelConfig::BATCH}) {
+      for (const bool residual : {false, true}) {
+        LayerStyle style(activation);
+        style.normalization = normalization;
+        for (const int rows : {1, 65, 300}) {
+          SCOPED_TRACE(absl::StrCat(Activation_Name(activation), " ",
+                                    ModelConfig::Normalization_Name(normalization), " residual ",
+                                    residual, ", ", rows, " rows"));
+          check({style, residual}, rows);
+        }
+      }
+    }
   }
 }
 
