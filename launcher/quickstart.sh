@@ -38,6 +38,7 @@ stage "done"
 # The last eval line is the best checkpoint's on the test half.
 echo "AUC on the test half:"
 grep '"event":"eval"' "$run_dir/metrics.jsonl" | tail -n 1 | grep -oE '"[^"]+":\{"auc":[0-9.]+' |
-  sed -E 's/"([^"]+)":\{"auc":([0-9.]{1,6}).*/  \2  \1/'
+  sed -E 's/"([^"]+)":\{"auc":([0-9.]+)/\2 \1/' |
+  while read -r auc task; do LC_ALL=C printf '  %.4f  %s\n' "$auc" "$task"; done
 echo "Metrics: $run_dir/metrics.jsonl"
 echo "Dump:    $run_dir/dump"

@@ -168,6 +168,20 @@ TEST_F(Predict, AnOutputThatCannotBeWrittenIsRefusedFirst) {
   EXPECT_EQ(done.exit_code, 0) << done.output;
 }
 
+TEST_F(Predict, AFullDiskLeavesNothingBehind) {
+  const std::string input = folder_->File("full.csv"), run = folder_->File("full");
+  WriteTestFile(input, Rows(0, 500, Labels::kNone));
+  for (const int processes : {1, 2}) {
+    const Arguments command =
+        Command("/dev/full", {Source(input), "--run_dir=" + run, "--memory_budget_mb=0.001"});
+    const Finished done =
+        RunProcess(processes == 1 ? command : Mpirun(processes, command), kRunLimitSeconds);
+    EXPECT_EQ(done.exit_code, 74) << done.output;
+    EXPECT_THAT(done.output, HasSubstr("write /dev/full: No space left on device"));
+    EXPECT_THAT(OutputOf({"ls", run}), Not(HasSubstr("store"))) << processes;
+  }
+}
+
 // The same of both programs.
 TEST_F(Predict, APathThatIsNoCheckpointGetsTheOneItMayStandFor) {
   const std::string best = RunDir() + "/checkpoints/best";

@@ -47,10 +47,10 @@ class ScratchFolder {
 struct Loaded {
   Job job;
   std::unique_ptr<Program> program;
-  std::unique_ptr<ScratchFolder> records;  // Of this evaluation alone. At worker 0; null: none.
+  // Of this evaluation alone. At worker 0; null: none, or the servers' own.
+  std::unique_ptr<ScratchFolder> records, store;
   std::unique_ptr<Dataset> dataset;
   Engine engine;
-  std::string store_dir;  // Empty: the servers' own.
 };
 
 // A job of its own: an evaluation never takes a training job's shards over.
@@ -87,9 +87,11 @@ absl::StatusOr<std::unique_ptr<Loaded>> Load(Job job, const Cluster& cluster) {
   if (!cluster.standing_servers) {
     // Of this evaluation alone: the run may be training, and others may evaluate.
     const std::string& folder = loaded->job.options.store_dir;
-    loaded->store_dir = JoinPath(folder.empty() ? loaded->job.run_dir : folder,
+    options.store_dir = JoinPath(folder.empty() ? loaded->job.run_dir : folder,
                                  absl::StrCat("store-", absl::Hex(options.job_id)));
-    options.store_dir = loaded->store_dir;
+    if (cluster.workers->rank() == 0) {
+      loaded->store = std::make_unique<ScratchFolder>(options.store_dir);
+    }
   }
   ASSIGN_OR_RETURN(loaded->engine,
                    OpenEngine(loaded->job, cluster, loaded->program.get(), options));
@@ -106,10 +108,7 @@ absl::Status Finish(const absl::Status& done, const Cluster& cluster, Loaded& lo
   // Of another error some worker may not know, and would not come along.
   if (!done.ok() && !IsAgreed(done)) return done;
   absl::Status status;
-  if (cluster.workers->rank() == 0) {
-    status = loaded.engine.session->Shutdown();
-    if (status.ok() && !loaded.store_dir.empty()) status = RemoveTree(loaded.store_dir);
-  }
+  if (cluster.workers->rank() == 0) status = loaded.engine.session->Shutdown();
   status = ShareStatus(*cluster.workers, 0, status);
   return done.ok() ? status : done;
 }
