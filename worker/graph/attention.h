@@ -1,6 +1,6 @@
-// Self-attention over the places of one row's sequence, in plain loops, T = float or double: what a
-// kAttention node is, for the oracle and for the product (a sequence has tens of places of a few
-// columns: its products are too small for a matrix library).
+// Self-attention over the places of one row's sequence: what a kAttention node is. AttentionRow, in
+// plain loops, is its definition and the oracle; attention.cc is the same in vectors (a sequence
+// has tens of places of a few columns: its products are too small for a matrix library).
 //
 // Vaswani et al., "Attention Is All You Need", NIPS 2017, eq. (1), with the heads of section 3.2.2
 // side by side, averaged over the n filled places i:
@@ -21,7 +21,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
 #include <limits>
+#include <vector>
 
 namespace pagoda {
 
@@ -130,6 +133,34 @@ class AttentionRow {
   T *const p_, *const w_, *const dw_;  // [P]
   T n_ = 0;
 };
+
+// ---------------------------------------------------------------------------- attention.cc
+
+// Room for one row of the largest sequence that it was fitted to.
+struct AttentionScratch {
+  static constexpr int kMostLanes = 16;  // Of a vector.
+  static constexpr int kQueries = 8;     // At a time.
+  static int64_t Stride(const AttentionShape& shape) {
+    return (int64_t{shape.places} + kMostLanes - 1) / kMostLanes * kMostLanes;
+  }
+  void Fit(const AttentionShape& shape) {
+    const size_t size = Stride(shape) * (2 * (kQueries + 1 + int64_t{shape.width}));
+    floats.resize(std::max(floats.size(), size));
+    filled.resize(std::max(filled.size(), static_cast<size_t>(shape.places)));
+  }
+  std::vector<float> floats;
+  std::vector<int> filled;
+};
+
+struct AttentionGradients {
+  float *dq, *dk, *dv;  // [P, d]; null: not wanted. Two of them may be one array.
+};
+
+// AttentionRow<float>'s Forward and Backward, bit for bit. REQUIRES: scratch fits the shape.
+void AttendRow(const AttentionShape& shape, const AttentionInputs<float>& in,
+               AttentionScratch* scratch, float* y);
+void AttendRowGradient(const AttentionShape& shape, const AttentionInputs<float>& in,
+                       const float* dy, AttentionScratch* scratch, const AttentionGradients& out);
 
 }  // namespace pagoda
 

@@ -61,10 +61,8 @@ CompiledRunner::CompiledRunner(const CompiledProgram& program)
   own_sums_of_run_.resize(most_sums);
   for (const Op& op : plan_.forward) {
     const auto* head = std::get_if<HeadOp>(&op);
-    if (const auto* attention = std::get_if<AttentionOp>(&op)) {
-      const size_t floats = 3 * attention->shape.places;
-      attention_scratch_.resize(std::max(attention_scratch_.size(), floats));
-    }
+    const auto* attention = std::get_if<AttentionOp>(&op);
+    if (attention != nullptr) attention_scratch_.Fit(attention->shape);
     if (head != nullptr) head_buffers_.Resize(Program::kTileRows, head->width);
   }
 }

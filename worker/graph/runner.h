@@ -131,7 +131,7 @@ class CompiledRunner : public Runner {
   AlignedFloats scratch_;
   CallsOfHeight calls_[std::size(kHeights)];
   HeadBuffers head_buffers_;
-  std::vector<float> attention_scratch_;  // [3 places], of the longest sequence.
+  AttentionScratch attention_scratch_;
 
   std::vector<uint64_t> draw_keys_;  // [Plan::draws], for draw_seed_.
   uint64_t draw_seed_ = 0;

@@ -190,9 +190,7 @@ void CompiledRunner::Execute(const DropoutGradientOp& op, const Tile& tile) {
 void CompiledRunner::Execute(const AttentionOp& op, const Tile& tile) {
   const Columns q = At(op.q), k = At(op.k), v = At(op.v), mask = At(op.mask), y = At(op.y);
   for (int r = 0; r < tile.rows; ++r) {
-    AttentionRow<float> row(op.shape, {q.Row(r), k.Row(r), v.Row(r), mask.Row(r)},
-                            attention_scratch_.data());
-    row.Forward(y.Row(r));
+    AttendRow(op.shape, {q.Row(r), k.Row(r), v.Row(r), mask.Row(r)}, &attention_scratch_, y.Row(r));
   }
 }
 
@@ -207,9 +205,8 @@ void CompiledRunner::Execute(const AttentionGradientOp& op, const Tile& tile) {
       if (row_of[i] == nullptr || op.accumulate[i]) continue;
       std::fill_n(row_of[i], of.shape.places * of.shape.width, 0.0f);
     }
-    AttentionRow<float> row(of.shape, {q.Row(r), k.Row(r), v.Row(r), mask.Row(r)},
-                            attention_scratch_.data());
-    row.Backward(dy.Row(r), row_of[0], row_of[1], row_of[2]);
+    AttendRowGradient(of.shape, {q.Row(r), k.Row(r), v.Row(r), mask.Row(r)}, dy.Row(r),
+                      &attention_scratch_, {row_of[0], row_of[1], row_of[2]});
   }
 }
 

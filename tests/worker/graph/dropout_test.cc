@@ -2,14 +2,13 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <numeric>
 #include <vector>
 
-#include "hwy/targets.h"
+#include "tests/worker/graph/every_target.h"
 #include "tests/worker/graph/sample.h"
 #include "worker/graph/program.h"
 
@@ -69,21 +68,6 @@ TEST(Dropout, DropsAtItsRateAndKeepsTheMean) {
   }
 }
 
-// visit() under each instruction set that this machine has; two or more.
-template <typename Visit>
-void ForTargets(Visit visit) {
-  const auto targets = hwy::SupportedTargets();
-  ASSERT_NE(targets & (targets - 1), 0);
-  for (auto bits = targets; bits != 0; bits &= bits - 1) {
-    SCOPED_TRACE(hwy::TargetName(bits & -bits));
-    hwy::SetSupportedTargetsForTest(bits & -bits);
-    hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-    visit();
-  }
-  hwy::SetSupportedTargetsForTest(0);
-  hwy::GetChosenTarget().Update(hwy::SupportedTargets());
-}
-
 std::vector<int> Widths() {
   std::vector<int> widths(70);
   std::iota(widths.begin(), widths.end(), 1);
@@ -112,7 +96,7 @@ TEST(DrawKept, IsDrawDropoutOnEveryTarget) {
       ASSERT_EQ(kept[(r + 1) * floats - 1], 7.0f) << n << " columns: behind row " << r;
     }
   };
-  ForTargets([&] {
+  OnEveryTarget([&] {
     for (const int n : Widths()) {
       for (const uint64_t key : keys) {
         for (const int64_t step : {int64_t{0}, int64_t{7}, int64_t{1} << 33}) {
@@ -158,7 +142,7 @@ TEST(MultiplyKept, IsMultiplyRowsOnEveryTarget) {
                   .accumulate = accumulate});
     ASSERT_TRUE(SameBits(fast, plain)) << n << " columns";
   };
-  ForTargets([&] {
+  OnEveryTarget([&] {
     for (const int n : Widths()) {
       for (const bool accumulate : {false, true}) check(n, accumulate);
     }
