@@ -14,7 +14,8 @@ The workload is step_bench.cc's: MMoE with 8 experts [256, 128], towers [128, 64
 features of dim 16 over 100k ids each in one table of 1.6M rows, 8 dense ones; uniform ids; Adam on
 dense parameters and, lazily, on rows; fp32. There are 859,778 dense parameters. step_bench prints
 865,968, with the padding of its matrices: 16 columns beside the first layer's 2,064 (of all experts
-and gates), the gates' 16 biases, which they have not, and 15 columns (and biases) beside each output's.
+and gates), the gates' 16 biases, which they have not, and 15 columns and biases beside each
+output's.
 
 PyTorch gets the best of CHOICES, measured in turn for each number of threads and each batch size,
 the better one kept; denormals are flushed always. It is not charged with what Pagoda is:
