@@ -21,25 +21,6 @@ import torch
 import torch_models
 
 TASKS = parity.TASKS
-CGC_LEVEL = (2, 1)
-
-
-def cgc(network, x, tasks):
-    """Tang et al., RecSys 2020, eq. (1)-(4): PLE with one level."""
-    own_count, shared_count = CGC_LEVEL
-    shared = network.experts("level0/shared_experts", x, shared_count)
-    logits = {}
-    for t in tasks:
-        own = network.experts(f"level0/{t}/experts", x, own_count)
-        gate = network.dense(f"level0/{t}/gate", x, own_count + shared_count, bias=False)
-        logits[t] = network.tower(t, network.mixture(gate, own + shared))
-    return logits
-
-
-torch_models.MODELS["cgc"] = cgc
-torch_models.MODEL_CONFIGS["cgc"] = (f"expert: {torch_models.EXPERT} tower: {torch_models.TOWER} "
-                                     f"level {{ task_experts: {CGC_LEVEL[0]} shared_experts: {CGC_LEVEL[1]} }}")
-
 ALL_TABLES = [f"rows:{name}" for name, _, _ in parity.FEATURES]
 
 # Name: (model, {task: (globs of what it owns; None: all that it reaches, its rule)}).

@@ -13,13 +13,20 @@ EXPERT = [11, 7]
 TOWER = [6]
 EXPERTS = 3
 LEVELS = [(2, 1), (1, 2)]  # (task experts, shared experts) of each PLE level.
+CGC_LEVEL = LEVELS[:1]
+
+
+def levels_config(levels):
+    return " ".join(f"level {{ task_experts: {t} shared_experts: {s} }}" for t, s in levels)
+
 
 MODEL_CONFIGS = {
     "single": f"bottom: {BOTTOM} tower: {TOWER}",
     "shared_bottom": f"bottom: {BOTTOM} tower: {TOWER}",
     "mmoe": f"expert: {EXPERT} experts: {EXPERTS} tower: {TOWER}",
-    "ple": f"expert: {EXPERT} tower: {TOWER} " +
-           " ".join(f"level {{ task_experts: {t} shared_experts: {s} }}" for t, s in LEVELS),
+    "moe": f"expert: {EXPERT} experts: {EXPERTS} tower: {TOWER}",
+    "cgc": f"expert: {EXPERT} tower: {TOWER} {levels_config(CGC_LEVEL)}",
+    "ple": f"expert: {EXPERT} tower: {TOWER} {levels_config(LEVELS)}",
     "esmm": f"bottom: {BOTTOM} tower: {TOWER}",
 }
 
@@ -80,6 +87,13 @@ def shared_bottom(network, x, tasks):
     return {t: network.tower(t, trunk) for t in tasks}
 
 
+def moe(network, x, tasks):
+    """Ma et al., KDD 2018, eq. (5): one gate for all tasks."""
+    gate = network.dense("gate", x, EXPERTS, bias=False)
+    mixed = network.mixture(gate, network.experts("experts", x, EXPERTS))
+    return {t: network.tower(t, mixed) for t in tasks}
+
+
 def mmoe(network, x, tasks):
     """Ma et al., KDD 2018, eq. (6)-(8)."""
     experts = network.experts("experts", x, EXPERTS)
@@ -87,6 +101,18 @@ def mmoe(network, x, tasks):
     for t in tasks:
         gate = network.dense(f"{t}/gate", x, EXPERTS, bias=False)
         logits[t] = network.tower(t, network.mixture(gate, experts))
+    return logits
+
+
+def cgc(network, x, tasks):
+    """Tang et al., RecSys 2020, eq. (1)-(4)."""
+    (own_count, shared_count), = CGC_LEVEL
+    shared = network.experts("level0/shared_experts", x, shared_count)
+    logits = {}
+    for t in tasks:
+        own = network.experts(f"level0/{t}/experts", x, own_count)
+        gate = network.dense(f"level0/{t}/gate", x, own_count + shared_count, bias=False)
+        logits[t] = network.tower(t, network.mixture(gate, own + shared))
     return logits
 
 
@@ -114,7 +140,7 @@ def esmm(network, x, tasks):
 # Models whose second prediction is the product of both probabilities.
 PRODUCTS = {"esmm"}
 
-MODELS = {"single": single, "shared_bottom": shared_bottom, "mmoe": mmoe, "ple": ple, "esmm": esmm}
+MODELS = {"single": single, "shared_bottom": shared_bottom, "moe": moe, "mmoe": mmoe, "cgc": cgc, "ple": ple, "esmm": esmm}
 
 
 def losses(model, logits, labels, weights):
