@@ -9,6 +9,9 @@
    Adagrad), the gradients of the first step, dense and rows, and the predictions of the model after it (<= 1e-5
    norm-relative per tensor).
 
+In every tenth step, from the first on, one id comes 100 times and more in the batch: what the worker and the shard make of
+repeated ids is compared, too.
+
 Prints a table. Exit codes: 0 parity, 1 none, 77 skipped: no PyTorch (never under CI=true).
 """
 import argparse
@@ -33,7 +36,7 @@ import torch_zoo
 
 STEPS, BATCH = 100, 64
 TASKS = ["a", "b"]
-TASK_WEIGHTS = {"a": 1.0, "b": 0.5}
+TASK_WEIGHTS = {"a": 1.0, "b": 0.5, "c": 1.0, "d": 1.0}
 # Name, vocabulary, ids an example (more than one: a list, pooled by its sum; duplicates happen).
 FEATURES = [("user", 400, 1), ("item", 60, 1), ("tags", 25, 3)]
 DENSE_COLUMNS = 4
@@ -57,7 +60,8 @@ GRADIENT_RATE = 1024.0
 class Data:
     """Ids [S, B, L] numbered over all features, dense values, labels and weights [S, T, B]."""
 
-    def __init__(self, seed=1, has_sequence=False):
+    def __init__(self, seed=1, has_sequence=False, tasks=TASKS, repeats=0):
+        self.tasks = tasks  # The first two, and as many of c and d.
         self.has_sequence = has_sequence  # The last feature has 0 to L values, the first places.
         random = np.random.default_rng(seed)
         columns, offset = [], 0
@@ -67,6 +71,8 @@ class Data:
             # Squares lean towards small ids: some rows are met in each step, some in one only.
             ids = (random.random((STEPS, BATCH, length)) ** 2 * vocabulary).astype(np.uint64)
             columns.append(ids + np.uint64(offset))
+            if length > 1:  # In every tenth step, from the first on, one id comes so often and more.
+                columns[-1][::10].reshape(STEPS // 10, -1)[:, :repeats] = offset
             offset += vocabulary
         self.row_count = offset
         self.ids = np.concatenate(columns, axis=2)
@@ -85,12 +91,19 @@ class Data:
         self.labels = np.stack([a, b], axis=1).astype(np.float64)
         weight = random.choice([0.0, 0.5, 1.0, 2.0], size=(STEPS, BATCH))
         self.weights = np.stack([np.ones_like(weight), weight], axis=1)
+        # What is likely for a, c is not: their gradients conflict.
+        random = np.random.default_rng(seed + 2)
+        c = a == (random.random((STEPS, BATCH)) < 0.2)
+        d = self.dense[:, :, 1] > random.normal(size=(STEPS, BATCH))
+        more = np.stack([c, d], axis=1)[:, :len(tasks) - 2].astype(np.float64)
+        self.labels = np.concatenate([self.labels, more], axis=1)
+        self.weights = np.concatenate([self.weights, np.ones_like(more)], axis=1)
 
     def write_csv(self, path):
         with open(path, "w", newline="") as file:
             writer = csv.writer(file)
             names = [name for name, _, _ in FEATURES] + [f"d{i}" for i in range(DENSE_COLUMNS)]
-            writer.writerow(names + TASKS + ["weight"])
+            writer.writerow(names + self.tasks + ["weight"])
             for s in range(STEPS):
                 for r in range(BATCH):
                     row, at = [], 0
@@ -113,7 +126,7 @@ class TorchTrainer:
         rows = (torch.rand(data.row_count, torch_models.EMBEDDING_DIM, generator=generator) * 2 - 1) * 0.5
         self.rows = rows.to(dtype).requires_grad_()
         self.set_rows = {}
-        for name, dim in torch_zoo.sets_of(model, TASKS, torch_models.EMBEDDING_DIM):
+        for name, dim in torch_zoo.sets_of(model, data.tasks, torch_models.EMBEDDING_DIM):
             rows = (torch.rand(data.row_count, dim, generator=generator) * 2 - 1) * 0.5
             self.set_rows[name] = rows.to(dtype).requires_grad_()
         with torch.no_grad():
@@ -121,6 +134,7 @@ class TorchTrainer:
             self.forward(0)  # Makes the parameters.
             self.network.training = True
         self.dense_optimizer = self.sparse_optimizer = None
+        self.coefficients = []  # [S] of [K]: what a weighting gave the tasks.
 
     def optimize_by(self, rule, rate):
         dense = list(self.network.parameters.values())
@@ -153,7 +167,7 @@ class TorchTrainer:
         network.dense_columns = torch.from_numpy(self.data.dense[s]).to(self.dtype)
         network.sets = {name: torch.cat(self.pool(s, rows), dim=1) for name, rows in self.set_rows.items()}
         x = torch.cat(network.fields + [network.dense_columns], dim=1)
-        return torch_models.MODELS[self.model](network, x, TASKS)
+        return torch_models.MODELS[self.model](network, x, self.data.tasks)
 
     def step(self, s):
         labels = {t: torch.from_numpy(self.data.labels[s, i]).to(self.dtype) for i, t in enumerate(TASKS)}
@@ -191,7 +205,8 @@ def norm_relative(got, wanted):
     got, wanted = got.astype(np.float64), wanted.astype(np.float64)
     norm = np.linalg.norm(wanted)
     difference = np.linalg.norm(got.reshape(-1) - wanted.reshape(-1))
-    return difference / norm if norm > 0 else difference
+    relative = difference / norm if norm > 0 else difference
+    return relative if np.isfinite(relative) else float("inf")  # No maximum sees a NaN.
 
 
 def model_config(model, rule, rate=None):
@@ -205,12 +220,13 @@ def model_config(model, rule, rate=None):
     """
 
 
-def dataset_config(path, has_sequence=False):
+def dataset_config(path, has_sequence=False, tasks=TASKS):
     kind = "SEQUENCE max_length: 3" if has_sequence else "ID_LIST"
     features = "".join(
         f'feature {{ name: "{name}" table: "{name}" kind: {"ID" if length == 1 else kind} }}\n'
         for name, _, length in FEATURES)
     features += "".join(f'feature {{ name: "d{i}" kind: DENSE }}\n' for i in range(DENSE_COLUMNS))
+    more = "".join(f'task {{ name: "{t}" label: "{t}" weight: {TASK_WEIGHTS[t]} }}\n' for t in tasks[2:])
     return f"""
         dataset {{
           name: "parity"
@@ -221,7 +237,8 @@ def dataset_config(path, has_sequence=False):
           {features}
           task {{ name: "a" label: "a" weight: {TASK_WEIGHTS["a"]} }}
           task {{ name: "b" label: "b" weight: {TASK_WEIGHTS["b"]} sample_weight: "weight" }}
-          funnel: "a" funnel: "b"
+          {more}
+          {"".join(f'funnel: "{t}" ' for t in tasks)}
         }}
     """
 
@@ -253,13 +270,20 @@ def run_reference(binary, work, trainer, config, *flags):
 def pairs_of(final, trainer, losses):
     """What double parity compares, by kind: {kind: [(name, got, wanted)]}. `losses` [S, T] are the trainer's."""
     wanted = trainer.tensors()
-    names = {name for name in final if name not in ("rows", "row_ids", "losses") and not name.startswith("rows/")}
+    others = ("rows", "row_ids", "losses", "coefficients")
+    names = {name for name in final if name not in others and not name.startswith("rows/")}
     if names != set(wanted):
         raise RuntimeError(f"parameters differ: {sorted(names ^ set(wanted))}")
+    if ("coefficients" in final) != bool(trainer.coefficients):
+        raise RuntimeError("only one side has coefficients")
     rows = {"rows": trainer.row_values(), **trainer.set_row_values()}
-    return {"tensors": [(n, final[n], wanted[n]) for n in wanted],
-            "rows": [(f"{name} {i}", final[name][i], row) for name, of_set in rows.items() for i, row in enumerate(of_set)],
-            "losses": [("losses", final["losses"], losses)]}
+    pairs = {"tensors": [(n, final[n], wanted[n]) for n in wanted],
+             "rows": [(f"{name} {i}", final[name][i], row) for name, of_set in rows.items() for i, row in enumerate(of_set)],
+             "losses": [("losses", final["losses"], losses)]}
+    if trainer.coefficients:
+        pairs["coefficients"] = [(f"coefficients of step {s + 1}", final["coefficients"][s], np.array(c))
+                                 for s, c in enumerate(trainer.coefficients)]
+    return pairs
 
 
 def worst_of(pairs):
@@ -281,7 +305,7 @@ def check_double(binary, work, label, trainer, config, *flags):
 class Parity:
     def __init__(self, arguments, work, has_sequence=False):
         self.arguments, self.work = arguments, work
-        self.data = Data(has_sequence=has_sequence)
+        self.data = Data(has_sequence=has_sequence, repeats=100)
         self.failed = False
         self.data.write_csv(work / "data.csv")
         self.dataset = dataset_config("data.csv", has_sequence)

@@ -9,7 +9,8 @@
 // columns, T tasks.
 //   --init     dense parameters by name, F64; "row_ids" U64 [n], "rows" F64 [n, D]
 //   --batches  "ids" U64 [S, B, L]; "dense" F64 [S, B, N]; "labels", "weights" F64 [S, T, B]
-//   --output   as --init after S steps, and "losses" F64 [S, T]
+//   --output   as --init after S steps, and "losses" F64 [S, T]; with train.weighting, also
+//              "coefficients" F64 [S, T]: what each task's gradient was multiplied by
 // Of embedding sets besides the ordinary one, "rows/SET" F64 [n, dim] stands beside "rows".
 // A feature's ids are pooled by their sum. An id belongs to one feature. With train.weighting there
 // is one backward pass a task, and their gradients, whole, are combined by its weights; with
@@ -285,6 +286,9 @@ class Trainer {
       }
       tensors.push_back(F64(set.tensor, {n, set.dim}, rows));
     }
+    const int64_t tasks = static_cast<int64_t>(tasks_.size());
+    const int64_t steps = static_cast<int64_t>(coefficients_.size()) / tasks;
+    if (steps > 0) tensors.push_back(F64("coefficients", {steps, tasks}, coefficients_));
     return tensors;
   }
 
@@ -427,6 +431,7 @@ class Trainer {
   Gradients Combined(const WeightingStep& facts, const std::vector<Gradients>& passes) {
     Doubles c(passes.size());
     weighting_->Weights(facts, absl::MakeSpan(c));
+    coefficients_.insert(coefficients_.end(), c.begin(), c.end());
     Gradients sum;
     for (size_t k = 0; k < passes.size(); ++k) {
       Gradients scaled = passes[k];
@@ -553,7 +558,7 @@ class Trainer {
   const std::vector<int> list_lengths_;
   const int dense_columns_, input_width_, first_dense_;
   std::vector<Optimizer> optimizers_;  // Those of rows alone before those of dense parameters.
-  Doubles parameters_;
+  Doubles parameters_, coefficients_;
   std::vector<RowSet> sets_;  // The ordinary one first.
 };
 
