@@ -402,12 +402,16 @@ absl::StatusOr<Message> Shard::Impl::Rows(const std::vector<IdList>& lists, bool
     absl::Status found =
         table.Lookup(list.ids, values.get() + first, tells_absent ? &absent : nullptr);
     if (!found.ok()) return job_->failed = found;
-    first += list.ids.size() * table.layout().dim();
+    const size_t dim = table.layout().dim();
     if (!absent.empty()) {
       std::string& bits = *reply.header.mutable_absent();
       bits.resize((total + 7) / 8);
-      for (const size_t i : absent) bits[(ids + i) / 8] |= static_cast<char>(1 << (ids + i) % 8);
+      for (const size_t i : absent) {
+        bits[(ids + i) / 8] |= static_cast<char>(1 << (ids + i) % 8);
+        std::fill_n(values.get() + first + i * dim, dim, RowLayout::kDefaultWeight);
+      }
     }
+    first += list.ids.size() * dim;
     ids += list.ids.size();
   }
   reply.values = Buffer(values.get(), count * sizeof(float), values);

@@ -20,7 +20,7 @@
 
 namespace pagoda {
 
-inline constexpr uint32_t kProtocolVersion = 4;
+inline constexpr uint32_t kProtocolVersion = 5;
 // Of one frame; a peer cannot make us allocate more.
 inline constexpr size_t kMaxFrameBytes = size_t{256} << 20;
 // Of a header frame. Parsed Protobuf can be some 40 times its bytes (an empty repeated message

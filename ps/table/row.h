@@ -56,7 +56,11 @@ class RowLayout {
   static constexpr size_t kWeightsOffset = sizeof(RowHeader);
   const std::vector<RowOptimizer>& optimizers() const { return optimizers_; }
 
-  // weights [dim] of a row that was never pushed: a function of (seed, table name, id, column).
+  // Of an id without a row, at inference: the mean of initial weights, which whoever serves a dump
+  // knows without the seed.
+  static constexpr float kDefaultWeight = 0;
+  // weights [dim] of a row that was never pushed, in training: a function of (seed, table name, id,
+  // column).
   void InitialWeights(uint64_t id, float* weights) const;
   // A whole new row: header zero, initial weights, initial states, zero padding.
   void InitialRow(uint64_t id, std::byte* row) const;

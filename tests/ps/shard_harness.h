@@ -15,7 +15,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/hash.h"
 #include "common/optim/rule.h"
+#include "glog/logging.h"
 #include "ps/shard.h"
+#include "ps/table/row.h"
 #include "tests/support/temporary_directory.h"
 
 namespace pagoda {
@@ -87,6 +89,20 @@ inline Schema TwoTables(const std::string& rule = "test_ledger") {
     table.set_init_range(0.05);
   }
   return schema;
+}
+
+// What rows of these ids start from, one after the other.
+inline std::vector<float> InitialWeights(const Schema& schema, const IdsByTable& ids) {
+  std::vector<float> weights;
+  for (const auto& [table, list] : ids) {
+    const absl::StatusOr<RowLayout> layout = RowLayout::Make(schema, static_cast<int>(table));
+    CHECK(layout.ok()) << layout.status();
+    for (const uint64_t id : list) {
+      weights.resize(weights.size() + layout->dim());
+      layout->InitialWeights(id, weights.data() + weights.size() - layout->dim());
+    }
+  }
+  return weights;
 }
 
 class ShardHarness {

@@ -70,6 +70,26 @@ TEST(ShardTest, PullsChangeNothing) {
   EXPECT_EQ(shard.Status().rows(), 3u);
 }
 
+// Steps get what the row would start from; others the default row, and word of it.
+TEST(ShardTest, AnAbsentRowIsInitialInTrainingAndTheDefaultElsewhere) {
+  ShardHarness shard;
+  shard.SayHello(HelloFor(TwoTables("sgd")));
+  const IdsByTable ids = {{0, Sorted({1, 2, 3})}, {1, Sorted({9})}};
+  OneStep(shard, {{0, {ids.at(0)[1]}}});
+  const Message pulled = shard.Pull(0, ids);
+  EXPECT_OK_REPLY(pulled);
+  EXPECT_EQ(pulled.header.absent(), "\x0d");  // All but the second.
+  std::vector<float> wanted = InitialWeights(TwoTables("sgd"), ids);
+  const std::vector<float> initial = wanted;
+  for (size_t i = 0; i < wanted.size(); ++i) wanted[i] = i / 4 == 1 ? wanted[i] - 0.5f : 0.0f;
+  EXPECT_EQ(ValuesOf(pulled), wanted);
+  EXPECT_OK_REPLY(shard.Announce(0, 1, ids));
+  const std::vector<float> trained = ValuesOf(shard.Call(0, ShardHarness::StepMessage(-1, 1)));
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    EXPECT_EQ(trained[i], i / 4 == 1 ? wanted[i] : initial[i]) << i;
+  }
+}
+
 TEST(ShardTest, ARepeatedPushAppliesOnce) {
   ShardHarness shard;
   shard.SayHello(HelloFor(TwoTables()));
@@ -187,7 +207,7 @@ TEST(ShardTest, OptimizersMoveTheRowsThatTheyHaveGradientsOf) {
     EXPECT_OK_REPLY(shard.SayHello(HelloFor(schema, /*workers=*/2)));
     const IdsByTable both = {{0, Sorted({1, 2})}}, one = {{0, Sorted({3})}},
                      all = {{0, Sorted({1, 2, 3})}};
-    std::vector<float> expected = ValuesOf(shard.Pull(0, all));
+    std::vector<float> expected = InitialWeights(schema, all);
     const auto push = [&](const std::vector<uint64_t>& ids,
                           const std::vector<uint32_t>& optimizers) {
       Message message = ShardHarness::StepMessage(0, -1);

@@ -19,7 +19,7 @@ using google::protobuf::util::MessageDifferencer;
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-// Every part that a message can have; fixed for ever: tests/golden/wire-v4 holds its bytes.
+// Every part that a message can have; fixed for ever: tests/golden/wire-v5 holds its bytes.
 Message Sample() {
   Message message;
   WireHeader& header = message.header;
@@ -197,7 +197,7 @@ TEST(FramesTest, AnotherProtocolVersionIsNamedWithOurs) {
   header.set_protocol_version(7);
   const auto got = Decode({Sealed(header), Buffer(), Buffer()});
   EXPECT_TRUE(absl::IsInvalidArgument(got.status()));
-  EXPECT_THAT(std::string(got.status().message()), HasSubstr("version 7 of the peer, ours is 4"));
+  EXPECT_THAT(std::string(got.status().message()), HasSubstr("version 7 of the peer, ours is 5"));
 }
 
 TEST(FramesTest, OversizedFramesAreRefusedUnread) {
@@ -236,8 +236,8 @@ Frames Golden(int version) {
   return frames;
 }
 
-TEST(FramesTest, GoldenBytesOfVersion4) {
-  const Frames frames = Encode(Sample()), stored = Golden(4);
+TEST(FramesTest, GoldenBytesOfVersion5) {
+  const Frames frames = Encode(Sample()), stored = Golden(5);
   EXPECT_EQ(Text(stored.header), Text(frames.header));
   EXPECT_EQ(Text(stored.ids), Text(frames.ids));
   EXPECT_EQ(Text(stored.values), Text(frames.values));
@@ -248,11 +248,11 @@ TEST(FramesTest, GoldenBytesOfVersion4) {
 
 // Nothing of older versions is stored anywhere: such a peer is told which version this is.
 TEST(FramesTest, OlderVersionsAreRefusedByName) {
-  for (const int version : {1, 2, 3}) {
+  for (const int version : {1, 2, 3, 4}) {
     const absl::Status status = Decode(Golden(version)).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
     EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("version ", version)));
-    EXPECT_THAT(std::string(status.message()), HasSubstr("ours is 4"));
+    EXPECT_THAT(std::string(status.message()), HasSubstr("ours is 5"));
   }
 }
 

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "common/errors.h"
+#include "ps/table/row.h"
 #include "tests/worker/train/step_testing.h"
 
 namespace pagoda::testing {
@@ -169,7 +170,7 @@ class PlainStep {
   std::vector<double> x_;
 };
 
-// The rows of all ids of a batch, pulled one by one.
+// The rows of all ids of a batch, pulled one by one; without a row, what it would start from.
 PlainStep::Rows PullRows(const Job& job, Cluster& cluster, const Batch& batch) {
   PlainStep::Rows rows;
   auto clients = cluster.Clients(kControlClient);
@@ -185,7 +186,11 @@ PlainStep::Rows PullRows(const Job& job, Cluster& cluster, const Batch& batch) {
       const auto reply = clients[0]->Call(std::move(message));
       CHECK(reply.ok()) << reply.status();
       const absl::Span<const float> values = Values(*reply);
-      rows[{table, id}].assign(values.begin(), values.end());
+      std::vector<float> row(values.begin(), values.end());
+      if (!reply->header.absent().empty()) {
+        RowLayout::Make(job.schema, table)->InitialWeights(id, row.data());
+      }
+      rows[{table, id}].assign(row.begin(), row.end());
     }
   }
   return rows;
