@@ -158,18 +158,24 @@ def study_cells(dataset):
 
 
 def alternating_table(results):
-    """A line for each way to train, with the figures of both data sets."""
+    """A line for each way to train, with the figures of both data sets: means, and paired differences with their
+    standard errors, of click against click alone, of ysl against ysl alone with the same target and rows."""
     def figures(dataset, name):
-        cell, alone = f"{dataset}/{name}", f"{dataset}/single click"
-        return [paired(results, cell, alone, "click", "auc"), mean_and_spread(results, cell, "click", "logloss"),
-                mean_and_spread(results, cell, "ysl", "mse", 0 if dataset == "census_dividends" else 2)]
+        cell, click = f"{dataset}/{name}", f"{dataset}/single click"
+        amount, digits = cell.rsplit("/", 1)[0] + "/single ysl", 0 if dataset == "census_dividends" else 2
+        error = mean_and_spread(results, cell, "ysl", "mse", digits)
+        if error != "-" and cell != amount:
+            mean = number(results.mean(cell, "ysl", "mse"), digits)
+            error = f"{mean}: {paired(results, cell, amount, 'ysl', 'mse', digits)}"
+        return [paired(results, cell, click, "click", "auc"), paired(results, cell, click, "click", "logloss"), error]
 
     datasets = ("census_dividends", "planted_watch")
     names = dict.fromkeys(cell.split("/", 1)[1] for cell in results.cells())
-    alone = ", ".join(f"{dataset} {mean_and_spread(results, f'{dataset}/single click', 'click', 'auc')}" for dataset in datasets)
+    alone = ", ".join(f"{dataset} " + " and ".join(mean_and_spread(results, f"{dataset}/single click", "click", metric)
+                                                   for metric in ("auc", "logloss")) for dataset in datasets)
     rows = [[name] + [figure for dataset in datasets for figure in figures(dataset, name)] for name in names]
-    header = ["AUC of click against click alone", "logloss of click (SD)", "MSE of ysl (SD)"]
-    return f"click alone, AUC: {alone}\n\n" + rows_of(
+    header = ["AUC of click", "logloss of click", "MSE of ysl: against ysl alone (SD)"]
+    return f"click alone, AUC and logloss (SD): {alone}\n\n" + rows_of(
         ["ysl's target / rows / training"] + [f"{dataset}: {what}" for dataset in datasets for what in header], rows)
 
 
