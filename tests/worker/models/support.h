@@ -98,7 +98,8 @@ struct History {
 // 300 rows: a full tile, and a short one.
 inline constexpr int kIdentityRows = 300, kIdentitySteps = 20;
 
-inline void Append(const std::vector<float>& values, std::vector<float>* all) {
+template <typename T>
+void Append(const std::vector<T>& values, std::vector<T>* all) {
   all->insert(all->end(), values.begin(), values.end());
 }
 

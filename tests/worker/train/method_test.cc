@@ -354,10 +354,11 @@ TEST(AlternatingTest, SharedOwnershipIsNotIndependent) {
 }
 
 TEST(AlternatingTest, TheFirstOwningAllIsJointWithWeightsOneAndZero) {
+  const RunOptions run = {.steps = 20, .rows = 100, .last_rows = 100};
   const Outcome alternating =
-      Train(GoodJob(kMmoe, "method: ALTERNATING task { name: 'time' owns: 'time/*' }"), {});
+      Train(GoodJob(kMmoe, "method: ALTERNATING task { name: 'time' owns: 'time/*' }"), run);
   const Outcome joint =
-      Train(GoodJob(kMmoe, "", "dataset { task { name: 'time' weight: 0 } }"), {});
+      Train(GoodJob(kMmoe, "", "dataset { task { name: 'time' weight: 0 } }"), run);
   ExpectPart(joint, alternating, [](const std::string& name) {
     return !IsState(name) && name.find("time/") == std::string::npos;
   });
