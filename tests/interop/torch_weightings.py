@@ -185,7 +185,11 @@ class PcGrad4(PcGrad):
 
 
 class Mgda(Gradients):
-    """Sener and Koltun, NeurIPS 2018, algorithm 2 on vectors; of two tasks, its closed form, algorithm 1."""
+    """Sener and Koltun, NeurIPS 2018, eq. (3); of two tasks, the closed form of algorithm 1, of more, face by face.
+
+    On the plane through some of the vectors, <g, v> is one number m = |v|^2 for all of them; the least m of a plane whose
+    shortest vector lies between them is the minimum.
+    """
     config = 'name: "mgda"'
 
     def combine(self, s, vectors):
@@ -193,17 +197,19 @@ class Mgda(Gradients):
             a, b = vectors
             gamma = (torch.dot(b - a, b) / torch.dot(a - b, a - b)).clamp(0, 1)
             return [gamma, 1 - gamma], gamma * a + (1 - gamma) * b
-        alpha = torch.full((len(vectors),), 1 / len(vectors), dtype=torch.float64)
-        corners = torch.stack(vectors)
-        for _ in range(250):
-            v = alpha @ corners
-            t = int(torch.argmin(corners @ v))
-            gamma = (torch.dot(v - corners[t], v) / torch.dot(v - corners[t], v - corners[t])).clamp(0, 1)
-            alpha = (1 - gamma) * alpha
-            alpha[t] += gamma
-            if gamma <= 1e-12:
-                break
-        return alpha, alpha @ corners
+        corners, best = torch.stack(vectors), (float("inf"), None)
+        for face in range(1, 2 ** len(vectors)):
+            members = [k for k in range(len(vectors)) if face >> k & 1]
+            n = len(members)
+            system = torch.full((n + 1, n + 1), -1.0, dtype=torch.float64)
+            system[:n, :n] = corners[members] @ corners[members].T
+            system[n], system[n, n] = 1, 0
+            x = torch.linalg.solve(system, torch.eye(n + 1, dtype=torch.float64)[n])
+            if (x[:n] >= 0).all() and x[n] < best[0]:
+                alpha = torch.zeros(len(vectors), dtype=torch.float64)
+                alpha[members] = x[:n]
+                best = float(x[n]), alpha
+        return best[1], best[1] @ corners
 
 
 class Mgda3(Mgda):
