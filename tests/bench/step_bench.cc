@@ -154,6 +154,7 @@ void AddOptimizers(const Adam& adam, int pass, const std::string& prefix,
     StepOptimizer& optimizer = method->optimizers.emplace_back();
     optimizer.name = prefix + name;
     optimizer.pass = pass;
+    optimizer.tasks = method->passes[pass].tasks;
     optimizer.config.set_rule("adam");
     optimizer.config.set_learning_rate(1e-3);
     for (const auto& [parameter, value] : adam) {

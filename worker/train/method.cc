@@ -194,29 +194,6 @@ bool HasStatistics(const Graph& graph) {
                         [](const Graph::Node& node) { return node.kind == NodeKind::kBatchNorm; });
 }
 
-absl::Status ResolveJoint(const Config& config, const DataSchema& data, const Graph& graph,
-                          const Owned& all, TrainingMethod* method) {
-  const TrainConfig& train = config.train();
-  method->passes.resize(1);
-  for (const TaskConfig& task : config.dataset().task()) {
-    method->passes[0].tasks.push_back(task.name());
-    // Then the other tasks train as they would without it, to the bit.
-    method->isolates_tasks |= task.weight() == 0;
-  }
-  PassOptimizers optimizers(config, data, 0, "");
-  RETURN_IF_ERROR(optimizers.Deal(all, train.sparse_optimizer(), train.dense_optimizer(),
-                                  train.group(), "train"));
-  RETURN_IF_ERROR(optimizers.AppendTo(&method->optimizers));
-  const bool has_statistics = HasStatistics(graph);
-  int owners = 0;
-  for (StepOptimizer& optimizer : method->optimizers) {
-    optimizer.owns_all_parameters = !has_statistics && optimizer.parameters == all.parameters;
-    owners += !optimizer.parameters.empty();
-  }
-  method->has_one_dense_optimizer = owners <= 1;
-  return absl::OkStatus();
-}
-
 // The part of `all` that the task's loss reaches.
 Owned ReachedBy(const std::string& task, const Reach& reach, const Owned& all,
                 const DataSchema& data) {
@@ -237,6 +214,47 @@ Owned ReachedBy(const std::string& task, const Reach& reach, const Owned& all,
     if (tables.count(table) > 0) owned.tables.push_back(table);
   }
   return owned;
+}
+
+bool OwnsSomeOf(const StepOptimizer& optimizer, const Owned& owned) {
+  const auto is_owned_parameter = [&](const std::string& name) {
+    return absl::c_binary_search(optimizer.parameters, name);
+  };
+  const auto is_owned_table = [&](int table) {
+    return absl::c_binary_search(optimizer.tables, table);
+  };
+  return absl::c_any_of(owned.parameters, is_owned_parameter) ||
+         absl::c_any_of(owned.tables, is_owned_table);
+}
+
+absl::Status ResolveJoint(const Config& config, const DataSchema& data, const Graph& graph,
+                          const Owned& all, TrainingMethod* method) {
+  const TrainConfig& train = config.train();
+  method->passes.resize(1);
+  for (const TaskConfig& task : config.dataset().task()) {
+    method->passes[0].tasks.push_back(task.name());
+    // Then the other tasks train as they would without it, to the bit.
+    method->isolates_tasks |= task.weight() == 0;
+  }
+  PassOptimizers optimizers(config, data, 0, "");
+  RETURN_IF_ERROR(optimizers.Deal(all, train.sparse_optimizer(), train.dense_optimizer(),
+                                  train.group(), "train"));
+  RETURN_IF_ERROR(optimizers.AppendTo(&method->optimizers));
+  const Reach reach(graph);
+  for (const std::string& task : method->passes[0].tasks) {
+    const Owned reached = ReachedBy(task, reach, all, data);
+    for (StepOptimizer& optimizer : method->optimizers) {
+      if (OwnsSomeOf(optimizer, reached)) optimizer.tasks.push_back(task);
+    }
+  }
+  const bool has_statistics = HasStatistics(graph);
+  int owners = 0;
+  for (StepOptimizer& optimizer : method->optimizers) {
+    optimizer.owns_all_parameters = !has_statistics && optimizer.parameters == all.parameters;
+    owners += !optimizer.parameters.empty();
+  }
+  method->has_one_dense_optimizer = owners <= 1;
+  return absl::OkStatus();
 }
 
 absl::Status ResolveAlternating(const Config& config, const DataSchema& data, const Graph& graph,
@@ -262,6 +280,9 @@ absl::Status ResolveAlternating(const Config& config, const DataSchema& data, co
                                     has_dense ? own.optimizer() : train.dense_optimizer(),
                                     own.group(), absl::StrCat("train.task[", task.name(), "]")));
     RETURN_IF_ERROR(optimizers.AppendTo(&method->optimizers));
+    for (StepOptimizer& optimizer : method->optimizers) {
+      if (optimizer.pass == pass) optimizer.tasks = {task.name()};
+    }
   }
   return absl::OkStatus();
 }

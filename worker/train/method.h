@@ -6,6 +6,9 @@
 // a state and a step count of their own, for what it owns: what its loss reaches, or the part of
 // that which `owns` names. They are applied in the order of the data set's tasks.
 //
+// An optimizer moves, with its clock, its states and its decay, only in steps in which a task that
+// reaches something of its own has weight; one that owns things of several tasks moves with any.
+//
 // Everything follows from the configuration, so all workers agree unasked, and Schema.optimizer
 // lists the optimizers in the order of `optimizers` here.
 //
@@ -39,6 +42,8 @@ struct StepOptimizer {
   bool owns_all_parameters = false;
   std::vector<std::string> parameters;  // Dense ones that it updates, in name order.
   std::vector<int> tables;              // Indices in DataSchema.tables, ascending.
+  // Whose losses move what it owns. None of them has weight in a step: the optimizer stands.
+  std::vector<std::string> tasks;
 };
 
 struct StepPass {

@@ -64,7 +64,9 @@ class Stepper::Impl {
 
  private:
   absl::Status FindWeightSums(PreparedStep& step);
-  void DecideMoves(const PreparedStep& step);
+  void DecidePasses(const PreparedStep& step);
+  bool AnyHasWeight(absl::Span<const int> tasks) const;
+  void DecideMoves();
   absl::Status WeighTasks(const PreparedStep& step);
   absl::Status EndWeighting(PreparedStep& step, StepResult* result);
   absl::Status FindLosses(const PreparedStep& step, std::vector<double>* losses);
@@ -92,6 +94,8 @@ class Stepper::Impl {
   const std::vector<LossHead> loss_heads_;  // [loss head]
   // [BatchNorm]: the optimizers that own its gain or b.
   const std::map<std::string, std::vector<int>> batch_norm_owners_;
+  const std::vector<std::vector<int>> pass_tasks_;       // [pass]: whose losses it adds.
+  const std::vector<std::vector<int>> optimizer_tasks_;  // [optimizer]: who moves it.
   const bool combines_;  // Optimizers apply a combination of the tasks' passes.
   const std::shared_ptr<PreparedStepPool> pool_ = std::make_shared<PreparedStepPool>();
 
@@ -109,6 +113,7 @@ class Stepper::Impl {
 
   // Of the step under way.
   std::vector<double> scales_;             // [loss head]
+  std::vector<bool> has_weight_;           // [task]
   std::vector<StepNetwork::Pass> passes_;  // [pass]
   std::vector<OptimizerMove> moves_;       // [optimizer]
   std::vector<int64_t> moved_;             // [optimizer]: its step count with this one; 0: stood.
@@ -131,6 +136,8 @@ Stepper::Impl::Impl(const StepOptions& options, const Program* program, const Sc
       planner_(&input_, *schema, static_cast<int>(shards.size())),
       loss_heads_(LossHeads(*program, options.tasks)),
       batch_norm_owners_(BatchNormOwners(options.method, *program)),
+      pass_tasks_(TasksOfEach(options.method.passes, options.tasks)),
+      optimizer_tasks_(TasksOfEach(options.method.optimizers, options.tasks)),
       combines_(CombinesPasses(options.method)),
       exchange_(std::move(shards)),
       threads_(options.threads),
@@ -173,8 +180,9 @@ absl::StatusOr<StepResult> Stepper::Impl::Run(PreparedStep& step, PreparedStep* 
   CHECK(!step.rows.values.empty()) << "step " << step.step << " was not pulled";
   StepResult result;
   RETURN_IF_ERROR(FindWeightSums(step));
-  DecideMoves(step);
+  DecidePasses(step);
   if (weighting_.is_active()) RETURN_IF_ERROR(WeighTasks(step));
+  DecideMoves();
   RETURN_IF_ERROR(ComputeLanes(step));
   RETURN_IF_ERROR(ReduceLosses(step, next, &result));
   RETURN_IF_ERROR(combines_ ? UpdateCombined(step, next) : Update(step, next));
@@ -268,7 +276,11 @@ absl::Status Stepper::Impl::FindWeightSums(PreparedStep& step) {
   return absl::OkStatus();
 }
 
-void Stepper::Impl::DecideMoves(const PreparedStep& step) {
+void Stepper::Impl::DecidePasses(const PreparedStep& step) {
+  has_weight_.clear();
+  for (size_t t = 0; t < options_.tasks.size(); ++t) {
+    has_weight_.push_back(HasWeight(options_.tasks[t], static_cast<int>(t), step.weight_sums));
+  }
   const TrainingMethod& method = options_.method;
   std::vector<bool> wants_dx(method.passes.size(), false);
   for (const StepOptimizer& one : method.optimizers) {
@@ -279,22 +291,20 @@ void Stepper::Impl::DecideMoves(const PreparedStep& step) {
   }
   passes_.clear();
   for (size_t p = 0; p < method.passes.size(); ++p) {
-    const auto& names = method.passes[p].tasks;
-    bool runs = false;
-    for (size_t t = 0; t < options_.tasks.size(); ++t) {
-      const TaskConfig& task = options_.tasks[t];
-      const bool has_weight = task.weight() != 0 && step.weight_sums[t] > 0;
-      runs |= has_weight && std::find(names.begin(), names.end(), task.name()) != names.end();
-    }
-    passes_.push_back({.runs = runs, .wants_dx = wants_dx[p], .head_scales = {}});
+    passes_.push_back(
+        {.runs = AnyHasWeight(pass_tasks_[p]), .wants_dx = wants_dx[p], .head_scales = {}});
   }
-  const bool any_runs = std::any_of(passes_.begin(), passes_.end(),
-                                    [](const StepNetwork::Pass& pass) { return pass.runs; });
+}
+
+bool Stepper::Impl::AnyHasWeight(absl::Span<const int> tasks) const {
+  return std::any_of(tasks.begin(), tasks.end(), [this](int task) { return has_weight_[task]; });
+}
+
+void Stepper::Impl::DecideMoves() {
   moves_.clear();
-  for (size_t o = 0; o < method.optimizers.size(); ++o) {
-    const int pass = method.optimizers[o].pass;
+  for (size_t o = 0; o < optimizer_tasks_.size(); ++o) {
     const RuleStep rule_step = {steps_taken_[o] + 1, NextRate(static_cast<int>(o))};
-    moves_.push_back({pass == kEveryPass ? any_runs : passes_[pass].runs, rule_step});
+    moves_.push_back({AnyHasWeight(optimizer_tasks_[o]), rule_step});
   }
   dense_update_.SetMoves(moves_);
 }
@@ -314,7 +324,11 @@ absl::Status Stepper::Impl::WeighTasks(const PreparedStep& step) {
     RETURN_IF_ERROR(FindLosses(step, &losses_));
     weighting_.SetLosses(losses_);
   }
-  weighting_.FindWeights();
+  const absl::Span<const double> weights = weighting_.FindWeights();
+  for (size_t t = 0; t < weights.size(); ++t) {
+    has_weight_[t] = has_weight_[t] && weights[t] != 0;
+  }
+  passes_[0].runs = AnyHasWeight(pass_tasks_[0]);
   passes_[0].head_scales = weighting_.HeadScales(loss_heads_);
   return absl::OkStatus();
 }

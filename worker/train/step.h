@@ -22,9 +22,10 @@
 //   step_exchange    messages with the shards
 //   step_threads     compute threads
 //
-// All passes of a step start from the same weights; an optimizer of a pass none of whose tasks has
-// weight in the step does not move: no gradient of it is pushed, and its clock stands. Weight sums
-// of the whole step decide that, so all workers agree.
+// All passes of a step start from the same weights. A pass none of whose tasks has weight in the
+// step does not run; an optimizer that owns nothing that a task with weight reaches does not move:
+// no gradient of it is pushed, and its clock stands. Weight sums of the whole step, and what the
+// weighting makes of them, decide that, so all workers agree.
 //
 // Bits depend on the lanes alone: not on threads, workers, shards. All sums are taken along one
 // fixed tree: slices of a lane, lanes of a worker, workers; a lane without examples adds zeros to

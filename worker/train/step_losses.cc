@@ -42,6 +42,10 @@ void KeepTask(int only_task, absl::Span<double> sums) {
   }
 }
 
+bool HasWeight(const TaskConfig& task, int index, absl::Span<const double> sums) {
+  return task.weight() != 0 && sums[index] > 0;
+}
+
 double LossScale(const TaskConfig& task, int index, absl::Span<const double> sums) {
   const double n = task.normalize() == TaskConfig::BATCH ? sums.back() : sums[index];
   return n == 0 ? 0 : task.weight() / n;
@@ -64,10 +68,12 @@ LossHead FindLossHead(const Graph::HeadSpec& head, absl::Span<const TaskConfig> 
 
 double HeadScale(const LossHead& head, absl::Span<const TaskConfig> tasks,
                  absl::Span<const double> sums) {
+  const TaskConfig& task = tasks[head.task];
+  if (!HasWeight(task, head.task, sums)) return 0;
   if (head.rows == Graph::LossRows::kTask) {
-    return head.weight * LossScale(tasks[head.task], head.task, sums);
+    return head.weight * LossScale(task, head.task, sums);
   }
-  return sums.back() == 0 ? 0 : head.weight / sums.back();
+  return head.weight / sums.back();
 }
 
 void ScaleWeights(const Batch& batch, const LossHead& head, int begin, int end, double scale,

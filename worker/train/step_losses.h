@@ -2,7 +2,9 @@
 //
 // loss_k = sum over examples r of the whole step of w_kr l_kr / n_k, where n_k is the step's sum of
 // weights (WEIGHTS) or its number of examples (BATCH), never a lane's. The network is given
-// weight_k * w_kr / n_k; a task whose n_k is 0 gets zeros.
+// weight_k * w_kr / n_k. A task without weight in the step (HasWeight) gets zeros, and so do the
+// losses beside its own that are a part of it (AITM's calibrator, an entropy): without its own they
+// would still move what they reach.
 //
 // Thread-safe (pure functions).
 #ifndef PAGODA_WORKER_TRAIN_STEP_LOSSES_H_
@@ -26,6 +28,10 @@ void KeepTask(int only_task, absl::Span<double> sums);
 // total [parts added as a tree, parts[i] of one length]; empty parts give zeros.
 void SumParts(absl::Span<const std::vector<double>> parts, absl::Span<double> total);
 
+// Whether the task has weight in the step: one of its own, and rows of its sample space that have.
+// sums as SumWeights leaves them.
+bool HasWeight(const TaskConfig& task, int index, absl::Span<const double> sums);
+
 // weight_k / n_k, or 0; sums as SumWeights leaves them.
 double LossScale(const TaskConfig& task, int index, absl::Span<const double> sums);
 
@@ -43,7 +49,7 @@ struct LossHead {
 LossHead FindLossHead(const Graph::HeadSpec& head, absl::Span<const TaskConfig> tasks);
 
 // What a row of unit weight weighs in the head's loss: its weight times LossScale of its task, or
-// over the number of examples for a loss over every row.
+// over the number of examples for a loss over every row; 0 if its task has no weight in the step.
 double HeadScale(const LossHead& head, absl::Span<const TaskConfig> tasks,
                  absl::Span<const double> sums);
 

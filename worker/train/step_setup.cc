@@ -36,6 +36,18 @@ std::vector<DenseOptimizer> DenseOptimizers(const TrainingMethod& method) {
   return optimizers;
 }
 
+std::vector<int> TaskIndices(const std::vector<std::string>& names,
+                             const std::vector<TaskConfig>& tasks) {
+  std::vector<int> indices;
+  for (const std::string& name : names) {
+    const auto task = std::find_if(tasks.begin(), tasks.end(),
+                                   [&](const TaskConfig& one) { return one.name() == name; });
+    CHECK(task != tasks.end()) << "no task \"" << name << "\"";
+    indices.push_back(static_cast<int>(task - tasks.begin()));
+  }
+  return indices;
+}
+
 std::vector<LossHead> LossHeads(const Program& program, const std::vector<TaskConfig>& tasks) {
   std::vector<LossHead> heads;
   for (const Graph::HeadSpec& head : program.heads()) {

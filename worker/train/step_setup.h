@@ -22,6 +22,18 @@ namespace pagoda {
 // [optimizer]: the dense half of each. REQUIRES: their rules are valid.
 std::vector<DenseOptimizer> DenseOptimizers(const TrainingMethod& method);
 
+// Indices of `names` among the tasks. CHECKs that they are there.
+std::vector<int> TaskIndices(const std::vector<std::string>& names,
+                             const std::vector<TaskConfig>& tasks);
+// [pass or optimizer of a method]: those of its `tasks`.
+template <typename T>
+std::vector<std::vector<int>> TasksOfEach(const std::vector<T>& of,
+                                          const std::vector<TaskConfig>& tasks) {
+  std::vector<std::vector<int>> indices;
+  for (const T& one : of) indices.push_back(TaskIndices(one.tasks, tasks));
+  return indices;
+}
+
 // [loss head of the program]
 std::vector<LossHead> LossHeads(const Program& program, const std::vector<TaskConfig>& tasks);
 

@@ -176,7 +176,7 @@ void StepWeighting::Begin(int64_t step, absl::Span<const double> weight_sums,
   step_ = step;
   learning_rate_ = learning_rate;
   for (size_t k = 0; k < tasks_.size(); ++k) {
-    present_[k] = tasks_[k].weight() != 0 && weight_sums[k] > 0;
+    present_[k] = HasWeight(tasks_[k], static_cast<int>(k), weight_sums);
   }
   losses_.clear();
   losses_after_.clear();

@@ -42,6 +42,8 @@ Job AlternatingJob() {
   StepOptimizer time = click;
   time.name = "time";
   time.pass = 1;
+  click.tasks = {"click"};
+  time.tasks = {"time"};
   const auto is_times = [](const std::string& name) { return name.rfind("time/", 0) == 0; };
   std::erase_if(click.parameters, is_times);
   std::erase_if(time.parameters, [&](const std::string& name) { return !is_times(name); });

@@ -109,6 +109,33 @@ TEST(MethodTest, TheFirstGroupThatMatchesWins) {
   EXPECT_FALSE(job.method.has_one_dense_optimizer);
 }
 
+// Whose losses move an optimizer: of one that owns things of several tasks, each of them.
+TEST(MethodTest, AnOptimizerIsMovedByTheTasksThatReachWhatItOwns) {
+  const Job job = GoodJob(kMmoe,
+                          "group { match: 'time/*' optimizer: 'slow' } "
+                          "group { match: 'experts/*' optimizer: 'same' }");
+  EXPECT_THAT(Named(job, "sparse").tasks, ElementsAre("click", "time"));
+  EXPECT_THAT(Named(job, "dense").tasks, ElementsAre("click"));
+  EXPECT_THAT(Named(job, "same").tasks, ElementsAre("click", "time"));
+  EXPECT_THAT(Named(job, "slow").tasks, ElementsAre("time"));
+  const Job turns = GoodJob(kMmoe, "method: ALTERNATING");
+  EXPECT_THAT(Named(turns, "click/dense").tasks, ElementsAre("click"));
+  EXPECT_THAT(Named(turns, "time/sparse").tasks, ElementsAre("time"));
+}
+
+// AITM's calibrator is a part of the later step's loss, and reaches the one before.
+TEST(MethodTest, ALossBesideATasksOwnMovesWhatItReaches) {
+  const auto movers = [](const std::string& alpha) {
+    const Job job = GoodJob(
+        "name: 'aitm' bottom: [16] tower: [8] parameter { name: 'alpha' value: " + alpha + " }",
+        "group { match: 'click/tower/*' optimizer: 'slow' }",
+        "dataset { funnel: ['click', 'time'] task { name: 'time' loss: BCE } }");
+    return Named(job, "slow").tasks;
+  };
+  EXPECT_THAT(movers("0"), ElementsAre("click"));
+  EXPECT_THAT(movers("0.6"), ElementsAre("click", "time"));
+}
+
 TEST(MethodTest, ATaskOwnsWhatItsLossReaches) {
   const Job job = GoodJob(kMmoe, "method: ALTERNATING");
   EXPECT_THAT(OptimizerNames(job),

@@ -47,5 +47,29 @@ TEST(ScaleWeights, OfGivenRowsLeaveOutLabelsThatMeanNothing) {
             (std::vector<float>{0.25f, 0, 0, 0.25f, 0}));
 }
 
+TEST(HeadScale, OfATaskWithoutWeightIsZeroForAllItsLosses) {
+  std::vector<TaskConfig> tasks(2);
+  tasks[1].set_weight(0.5);
+  const std::vector<double> sums = {4, 8, 16}, absent = {4, 0, 16};
+  using Rows = Graph::LossRows;
+  for (const auto& [rows, scale] : std::vector<std::pair<Rows, double>>{
+           {Rows::kTask, 3 * 0.5 / 8}, {Rows::kEvery, 3.0 / 16}, {Rows::kGiven, 3.0 / 16}}) {
+    const LossHead head = {.task = 1, .given = 0, .rows = rows, .weight = 3};
+    EXPECT_EQ(HeadScale(head, tasks, sums), scale);
+    EXPECT_EQ(HeadScale(head, tasks, absent), 0);
+    EXPECT_EQ(HeadScale(head, tasks, {0, 0, 0}), 0);
+    tasks[1].set_weight(0);
+    EXPECT_EQ(HeadScale(head, tasks, sums), 0);
+    tasks[1].set_weight(0.5);
+  }
+}
+
+TEST(HeadScale, OfATaskAsAPartOfTheBatchIsZeroWithoutARow) {
+  std::vector<TaskConfig> tasks(1);
+  tasks[0].set_normalize(TaskConfig::BATCH);
+  EXPECT_EQ(HeadScale({.task = 0}, tasks, {4, 16}), 1.0 / 16);
+  EXPECT_EQ(HeadScale({.task = 0}, tasks, {0, 16}), 0);
+}
+
 }  // namespace
 }  // namespace pagoda

@@ -274,16 +274,6 @@ TEST_F(OneWorkerTest, LossThatIsNotFiniteStopsBeforeThePush) {
   EXPECT_EQ(cluster_.Digest(), digest);
 }
 
-TEST_F(OneWorkerTest, TaskWithoutWeightContributesNothing) {
-  const auto stepper = MakeStepper();
-  Batch batch = MakeBatch(job_, 0, 100);
-  std::fill_n(batch.weights.begin(), 100, 0.0f);
-  const auto result = RunOne(*stepper, 0, batch);
-  ASSERT_TRUE(result.ok()) << result.status();
-  EXPECT_EQ(result->losses[0], 0);
-  EXPECT_GT(result->losses[1], 0);
-}
-
 TEST_F(OneWorkerTest, StepWithoutExamples) {
   const auto stepper = MakeStepper();
   const auto result = RunOne(*stepper, 0, Batch());

@@ -45,10 +45,10 @@ struct Job {
   Schema schema;
   InputLayout input;
   std::vector<TaskConfig> tasks;
-  TrainingMethod method;       // Of MakeJob: optimizer 0 is the rows', 1 the dense parameters'.
+  TrainingMethod method;  // Of MakeJob: optimizer 0 is the rows', 1 the dense parameters'.
   WeightingConfig weighting;
   double ema_decay = 0;
-  std::optional<Graph> graph;  // MakeGraph's unless it is set.
+  std::optional<Graph> graph;                // MakeGraph's unless it is set.
   std::function<void(Batch*)> change_batch;  // What MakeBatch does at its end.
 };
 
@@ -68,6 +68,7 @@ inline Job MakeJob(FeatureConfig::Pooling pooling = FeatureConfig::MEAN,
   for (const char* name : {"sparse", "dense"}) {
     StepOptimizer& optimizer = job.method.optimizers.emplace_back();
     optimizer.name = name;
+    optimizer.tasks = {"click", "time"};
     optimizer.config.set_rule(rule);
     optimizer.config.set_learning_rate(job.method.optimizers.size() == 1 ? 0.02 : 0.01);
     for (const auto& [parameter, value] : *parameters) {
