@@ -5,8 +5,10 @@
 // before the backward pass (fixed, schedule, dwa, uwl), some want the step's losses first (famo),
 // some the K x K matrix of inner products of the g_k over what the tasks share (pcgrad, mgda) or
 // over one named group (gradnorm): `WeightingNeeds` says which, and the step arranges for it.
-// Parameters that one task alone reaches move along that task's own gradient, times c_k where c_k
-// weighs a loss (TaskScales), plainly where it combines gradients.
+// Dense parameters that one task alone reaches move along that task's own gradient, times c_k where
+// c_k weighs a loss (HeadScales), plainly where it combines gradients. Rows are shared whichever
+// tasks reach them: a shard that combines gradients does not know who reads a table, so rows of one
+// task (a wide part's, STEM's own) are in the inner products and move along c_k times its gradient.
 //
 // All numbers that come in are the same at every worker, and so is what comes out: every worker
 // holds a copy and none sends it. State is a list of doubles; it is checkpointed and digested.
@@ -54,7 +56,7 @@ enum class WeightingNeeds {
   kNothing,     // The weights are known before the step.
   kLosses,      // Of the step's batch, before the backward pass, and again after the update.
   kGroupGram,   // Inner products over one named group of dense parameters; before the next step.
-  kSharedGram,  // Inner products over all that tasks share, rows included; before the update.
+  kSharedGram,  // Inner products over all rows and all dense that tasks share; before the update.
 };
 
 // One step, as every worker sees it. Spans are empty where the weighting does not ask for them.
@@ -73,7 +75,7 @@ class Weighting {
 
   virtual WeightingNeeds needs() const { return WeightingNeeds::kNothing; }
   // True: c_k weighs task k's loss, for its own parameters too. False: c combines gradients of what
-  // is shared, and a task's own parameters take its plain gradient.
+  // is shared and of rows, and a task's own dense parameters take its plain gradient.
   virtual bool weighs_losses() const { return true; }
 
   // c [K]. Called once a step, with what needs() asks for that comes before the update.
