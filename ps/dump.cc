@@ -113,6 +113,19 @@ absl::StatusOr<std::vector<RowLayout>> Layouts(const Schema& schema) {
   return layouts;
 }
 
+// UsageError: no optimizer has a name of the scope's.
+absl::Status CheckOptimizers(const DigestScope& scope, const Schema& schema) {
+  std::vector<std::string> names;
+  for (const OptimizerSchema& optimizer : schema.optimizer()) {
+    if (Matches(scope.optimizers, optimizer.name())) return absl::OkStatus();
+    names.push_back(optimizer.name());
+  }
+  if (scope.optimizers.empty()) return absl::OkStatus();
+  return UsageError(absl::StrCat("--optimizers=", scope.optimizers,
+                                 ": no optimizer of the checkpoint has such a name; it has ",
+                                 absl::StrJoin(names, ", ")));
+}
+
 struct Recomputed {
   std::string digest;
   uint64_t rows = 0;
@@ -120,6 +133,7 @@ struct Recomputed {
 absl::StatusOr<Recomputed> Recompute(const std::string& checkpoint, const Manifest& manifest,
                                      const DigestScope& scope) {
   const Schema& schema = manifest.schema();
+  RETURN_IF_ERROR(CheckOptimizers(scope, schema));
   std::vector<RowLayout> layouts;
   if (!scope.optimizers.empty()) {
     ASSIGN_OR_RETURN(layouts, Layouts(schema));

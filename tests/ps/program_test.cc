@@ -167,6 +167,12 @@ TEST(ProgramTest, AJobAndItsCheckpoint) {
   EXPECT_NE(of_nothing.output.find("--match=usr: no table"), std::string::npos)
       << of_nothing.output;
 
+  const Ran of_nobody = Psctl({"digest", from, "--optimizers=sprse*,dens"});
+  EXPECT_EQ(of_nobody.exit_code, 2) << of_nobody.output;
+  EXPECT_NE(of_nobody.output.find("--optimizers=sprse*,dens: no optimizer"), std::string::npos)
+      << of_nobody.output;
+  EXPECT_EQ(Psctl({"digest", from, "--optimizers=*"}).exit_code, 0);
+
   const std::string dump = folder.path() + "/dump";
   for (int again = 0; again < 2; ++again) {
     const Ran dumped = Psctl({"dump", from, "--output=" + dump, "--dense"});
