@@ -2,17 +2,24 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
+#include <memory>
 #include <set>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "common/checkpoint/manifest.h"
 #include "common/config.h"
 #include "common/errors.h"
 #include "common/io/file.h"
 #include "common/io/pipe.h"
 #include "common/labels.h"
+#include "common/optim/rule.h"
+#include "glog/logging.h"
+#include "worker/models/model_input.h"
 #include "worker/train/agreement.h"
 
 namespace pagoda {
@@ -80,6 +87,23 @@ absl::Status ProbeRunDirectory(const Job& job, const Cluster& cluster) {
     cluster.clock->SleepMs(50);
   }
   return absl::OkStatus();
+}
+
+// REQUIRES: the rule is valid.
+bool StartsAtZero(const OptimizerConfig& config) {
+  std::map<std::string, double> parameters;
+  for (const Parameter& one : config.parameter()) parameters[one.name()] = one.value();
+  const absl::StatusOr<std::unique_ptr<Rule>> rule = MakeRule(config.rule(), parameters);
+  CHECK(rule.ok()) << rule.status();
+  return (*rule)->StartsAtZero();
+}
+
+// A sentence has room for some of the names.
+std::string FirstOf(absl::Span<const std::string> names) {
+  constexpr size_t kMost = 3;
+  const std::string first = absl::StrJoin(names.subspan(0, kMost), ", ");
+  return names.size() <= kMost ? first
+                               : absl::StrCat(first, " and ", names.size() - kMost, " more");
 }
 
 }  // namespace
@@ -173,6 +197,35 @@ std::vector<std::string> UnusedOptimizers(const Config& config, const TrainingMe
                                  NearestHint(one.name(), {used.begin(), used.end()})));
   }
   return notes;
+}
+
+std::vector<std::string> ZeroedRows(const Schema& schema, const TrainingMethod& method) {
+  std::vector<std::string> warnings;
+  for (const StepOptimizer& one : method.optimizers) {
+    if (!StartsAtZero(one.config)) continue;
+    std::vector<std::string> deep, shared;
+    for (const int table : one.tables) {
+      const std::string& name = schema.table(table).name();
+      if (!absl::StartsWith(name, kWidePrefix)) deep.push_back(name);
+      if (schema.table(table).optimizer_size() > 1) shared.push_back(name);
+    }
+    const std::string who = absl::StrCat("optimizer \"", one.name, "\" (", one.config.rule(), ") ");
+    if (!deep.empty()) {
+      warnings.push_back(absl::StrCat(
+          who, "starts the rows of ", FirstOf(deep),
+          " at 0, and the network reads them: layers of ",
+          "ReLU whose inputs are all 0 learn nothing. Give these rows another rule, such as adam; ",
+          "a wide part may keep this one: group { match: \"rows:wide/*\" optimizer: \"",
+          one.config.name(), "\" }"));
+    }
+    if (!shared.empty()) {
+      warnings.push_back(absl::StrCat(
+          who, "makes the rows of ", FirstOf(shared), " anew from its own state each time, which ",
+          "undoes what the other optimizers that own them did; let one alone have them, by ",
+          "train.task.owns, or take another rule, such as adam"));
+    }
+  }
+  return warnings;
 }
 
 }  // namespace pagoda

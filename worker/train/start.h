@@ -55,6 +55,12 @@ absl::Status CheckLabels(const Config& config, const Dataset& dataset);
 // which are always there.
 std::vector<std::string> UnusedOptimizers(const Config& config, const TrainingMethod& method);
 
+// A warning for each optimizer whose rule starts weights at 0 and makes them anew from its own
+// state (FTRL), where it owns rows that the network reads, not the wide part: a network of ReLUs
+// whose input is all 0 learns nothing; and where others update the same rows: it undoes what they
+// do. Tables are called as in the schema.
+std::vector<std::string> ZeroedRows(const Schema& schema, const TrainingMethod& method);
+
 }  // namespace pagoda
 
 #endif  // PAGODA_WORKER_TRAIN_START_H_

@@ -118,6 +118,9 @@ void Trainer::DescribeRun() {
   for (const std::string& note : UnusedOptimizers(job_.config, job_.method)) {
     Say(absl::StrCat("note: ", note));
   }
+  for (const std::string& warning : ZeroedRows(job_.schema, job_.method)) {
+    Say(absl::StrCat("warning: ", warning));
+  }
   if (dataset_->bad_rows() > 0) {
     Say(absl::StrCat("warning: ", dataset_->bad_rows(), " bad rows skipped, see ",
                      JoinPath(job_.run_dir, "quarantine.txt")));

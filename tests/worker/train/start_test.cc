@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/errors.h"
+#include "common/optim/rule.h"
 
 namespace pagoda {
 namespace {
@@ -110,6 +111,60 @@ TEST(UnusedOptimizersTest, ASlipInANameIsTold) {
               ::testing::ElementsAre("optimizer \"spase\": nothing uses it; did you mean sparse?"));
   config.mutable_optimizer()->DeleteSubrange(2, 1);
   EXPECT_THAT(UnusedOptimizers(config, method), ::testing::IsEmpty());
+}
+
+class ZeroedRowsTest : public ::testing::Test {
+ protected:
+  ZeroedRowsTest() {
+    for (const char* name : {"item", "user", "a", "b", "wide/click/item"}) {
+      schema_.add_table()->set_name(name);
+    }
+    AddOptimizer("ftrl", {});
+    AddOptimizer("adam", {});
+  }
+
+  void AddOptimizer(const std::string& rule, std::vector<int> tables) {
+    StepOptimizer& added = method_.optimizers.emplace_back();
+    added.name = "click/" + rule;
+    added.config.set_name(rule);
+    added.config.set_rule(rule);
+    for (const ParameterSpec& one : Rules().at(rule).parameters) {
+      Parameter* parameter = added.config.add_parameter();
+      parameter->set_name(one.name);
+      parameter->set_value(one.default_value);
+    }
+    Own(method_.optimizers.size() - 1, std::move(tables));
+  }
+  void Own(size_t optimizer, std::vector<int> tables) {
+    for (const int table : tables) schema_.mutable_table(table)->add_optimizer(optimizer);
+    method_.optimizers[optimizer].tables = std::move(tables);
+  }
+
+  Schema schema_;
+  TrainingMethod method_;
+};
+
+TEST_F(ZeroedRowsTest, OfTheWidePartAreRight) {
+  Own(0, {4});
+  Own(1, {0, 1, 2, 3});
+  EXPECT_THAT(ZeroedRows(schema_, method_), ::testing::IsEmpty());
+}
+
+TEST_F(ZeroedRowsTest, ThatTheNetworkReadsAreTold) {
+  Own(0, {0, 1, 2, 3, 4});
+  const std::vector<std::string> warnings = ZeroedRows(schema_, method_);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], HasSubstr("optimizer \"click/ftrl\" (ftrl) starts the rows of item, "
+                                     "user, a and 1 more at 0"));
+  EXPECT_THAT(warnings[0], HasSubstr("optimizer: \"ftrl\""));
+}
+
+TEST_F(ZeroedRowsTest, ThatAnotherOptimizerMovesTooAreTold) {
+  Own(0, {4});
+  Own(1, {0, 4});
+  const std::vector<std::string> warnings = ZeroedRows(schema_, method_);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_THAT(warnings[0], HasSubstr("the rows of wide/click/item anew"));
 }
 
 }  // namespace
