@@ -19,6 +19,15 @@ bool Refuse(RowProblem* problem, int field, absl::string_view text, absl::string
   return false;
 }
 
+// Of what an expression made of a row: the column's own text, where it is nothing but a column.
+bool RefuseValue(RowProblem* problem, const Expression& expression, const Row& row, double value,
+                 absl::string_view reason) {
+  const int field = expression.field();
+  if (expression.is_column()) return Refuse(problem, field, row.fields[field], reason);
+  *problem = {field, absl::StrCat("`", expression.text(), "` is ", value, ", which ", reason)};
+  return false;
+}
+
 // A finite 32-bit float.
 bool EncodeNumber(int field, absl::string_view text, float* out, RowProblem* problem) {
   double number;
@@ -320,14 +329,10 @@ bool RowEncoder::EncodeSampleWeight(const TaskFields& task, const Row& row, bool
                 absl::StrCat("the sample weight is ", std::isnan(own) ? "missing" : "infinite")};
     return false;
   }
-  if (own < 0) {
-    const std::string text =
-        task.weight.is_column() ? std::string(row.fields[field]) : absl::StrCat(own);
-    return Refuse(problem, field, text, "is a negative sample weight");
-  }
+  if (own < 0) return RefuseValue(problem, task.weight, row, own, "is a negative sample weight");
   *weight = static_cast<float>(own * factor);
   if (!std::isfinite(*weight)) {
-    return Refuse(problem, field, absl::StrCat(own), "does not fit a 32-bit float");
+    return RefuseValue(problem, task.weight, row, own, "does not fit a 32-bit float");
   }
   return true;
 }
@@ -343,7 +348,6 @@ bool RowEncoder::EncodeTask(const TaskFields& task, const Row& row, float* label
   const bool needs_label = counts || *weight > 0;
   if (!counts) *weight = -*weight;
   const int field = task.label.field();
-  const bool is_column = task.label.is_column();
   const bool fits = IsInDomain(task.loss, task.classes, value) &&
                     (task.transform != TaskConfig::LOG1P || value > -1);
   *label = static_cast<float>(value);
@@ -356,14 +360,14 @@ bool RowEncoder::EncodeTask(const TaskFields& task, const Row& row, float* label
     *problem = {field, "the label is missing"};
     return false;
   }
-  const std::string text = is_column ? std::string(row.fields[field]) : absl::StrCat(value);
-  if (!std::isfinite(*label)) return Refuse(problem, field, text, "does not fit a 32-bit float");
+  const auto refuse = [&](absl::string_view reason) {
+    return RefuseValue(problem, task.label, row, value, reason);
+  };
+  if (!std::isfinite(*label)) return refuse("does not fit a 32-bit float");
   if (task.transform == TaskConfig::LOG1P && value <= -1) {
-    return Refuse(problem, field, text,
-                  "is not above -1, as label_transform: LOG1P asks of labels");
+    return refuse("is not above -1, as label_transform: LOG1P asks of labels");
   }
-  return Refuse(problem, field, text,
-                absl::StrCat("is not ", LabelDomain(task.loss), ", as a label of loss: ",
+  return refuse(absl::StrCat("is not ", LabelDomain(task.loss), ", as a label of loss: ",
                              TaskConfig::Loss_Name(task.loss), " must be"));
 }
 

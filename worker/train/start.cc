@@ -180,6 +180,12 @@ absl::Status CheckLabels(const Config& config, const Dataset& dataset) {
   for (int t = 0; t < config.dataset().task_size(); ++t) {
     const TaskConfig& task = config.dataset().task(t);
     if (!IsBinary(task.loss()) || dataset.positives()[t] > 0) continue;
+    if (dataset.negatives()[t] == 0) {
+      return DataError(absl::StrCat("task ", task.name(), ": of ", dataset.rows(TRAIN),
+                                    " training rows none lies in its sample space and weighs "
+                                    "anything in its loss; check sample_space, sample_weight and "
+                                    "inside_weight"));
+    }
     return DataError(absl::StrCat("task ", task.name(), ": its label `", task.label(),
                                   "` has no positives in ", dataset.rows(TRAIN),
                                   " training rows; check the predicate against the column"));
