@@ -112,10 +112,12 @@ absl::Status StampRecords(const std::string& folder, RecordSummary* summary) {
 // All that the records depend on: not transforms, buckets, dims or weights, so that trying those
 // reads nothing again.
 std::string Fingerprint(const DatasetConfig& config, const InputLayout& input,
+                        const std::vector<std::string>& strict_funnel,
                         const std::vector<SourceStamp>& stamps) {
   DatasetConfig relevant = config;
   relevant.clear_description();
   relevant.clear_funnel();
+  relevant.clear_strict_funnel();  // Which rows are refused, the steps below say.
   for (FeatureConfig& feature : *relevant.mutable_feature()) {
     feature.clear_dim();
     if (!IsWeighted(feature)) feature.clear_pooling();  // Else it says which weights are refused.
@@ -143,6 +145,7 @@ std::string Fingerprint(const DatasetConfig& config, const InputLayout& input,
     if (!embedding.set.empty()) continue;  // It reads an ordinary feature's ids.
     absl::StrAppend(&text, "slot ", embedding.slot, "\n");
   }
+  for (const std::string& step : strict_funnel) absl::StrAppend(&text, "step ", step, "\n");
   for (const SourceStamp& stamp : stamps) {
     absl::StrAppend(&text, stamp.path(), "\n", stamp.bytes(), " ", stamp.checksum(), "\n");
   }
@@ -159,11 +162,12 @@ class RecordDataset : public Dataset {
                      ResolveSources(config_, options.config_dir));
     ASSIGN_OR_RETURN(stamps_, StampSources(sources));
     const std::string name = config_.name().empty() ? "data" : config_.name();
-    const std::string folder = JoinPath(
-        options.cache_dir, absl::StrCat(name, "-", Fingerprint(config_, schema_.input, stamps_)));
+    const std::string fingerprint =
+        Fingerprint(config_, schema_.input, options.strict_funnel, stamps_);
+    const std::string folder = JoinPath(options.cache_dir, absl::StrCat(name, "-", fingerprint));
     const bool is_stale = options.reads_pipes_again && ReadsPipe(config_);
     if (is_stale || !FileExists(JoinPath(folder, kSummaryName))) {
-      RETURN_IF_ERROR(ReadSources(sources, folder, options.quarantine_path));
+      RETURN_IF_ERROR(ReadSources(sources, folder, options));
     }
     RETURN_IF_ERROR(MapRecords(folder));
     StampPipes();
@@ -207,7 +211,7 @@ class RecordDataset : public Dataset {
   };
 
   absl::Status ReadSources(const std::vector<ResolvedSource>& sources, const std::string& folder,
-                           const std::string& quarantine_path) const;
+                           const DatasetOptions& options) const;
   absl::Status MapRecords(const std::string& folder);
   void StampPipes();
   void PlanFeatures();
@@ -232,12 +236,13 @@ class RecordDataset : public Dataset {
 
 absl::Status RecordDataset::ReadSources(const std::vector<ResolvedSource>& sources,
                                         const std::string& folder,
-                                        const std::string& quarantine_path) const {
+                                        const DatasetOptions& options) const {
   const std::string temporary = folder + ".tmp";
   RETURN_IF_ERROR(RemoveTree(temporary));
   RETURN_IF_ERROR(MakeDirectories(temporary));
-  const IngestOptions options{&config_, &schema_.input, &layout_, temporary, quarantine_path};
-  ASSIGN_OR_RETURN(RecordSummary summary, Ingest(options, sources));
+  IngestOptions ingest{&config_, &schema_.input, &layout_, temporary, options.quarantine_path};
+  ingest.strict_funnel = options.strict_funnel;
+  ASSIGN_OR_RETURN(RecordSummary summary, Ingest(ingest, sources));
   if (ReadsPipe(config_)) RETURN_IF_ERROR(StampRecords(temporary, &summary));
   RETURN_IF_ERROR(WriteFileAtomically(JoinPath(temporary, kSummaryName), summary.ToText()));
   RETURN_IF_ERROR(RemoveTree(folder));

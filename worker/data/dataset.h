@@ -46,6 +46,9 @@ struct DatasetOptions {
   std::string cache_dir;   // Record files go here; exists.
   std::string quarantine_path;
   bool reads_pipes_again = false;  // Even where their records are in the cache.
+  // Tasks of which a row that has a later one's label has the earlier ones', too, or is a bad row
+  // (worker/data/funnel_check.h). Records read with other steps, or none, are not taken for these.
+  std::vector<std::string> strict_funnel = {};
 };
 
 class Dataset {

@@ -52,6 +52,9 @@ class RowEncoder {
   bool Encode(const Row& row, const std::vector<bool>& tasks, Record* record,
               RowProblem* problem) const;
 
+  // The field that a problem of the task's label is shown at; -1: of none in particular.
+  int LabelField(int task) const { return tasks_[task].label.field(); }
+
  private:
   struct IdField {
     int field;

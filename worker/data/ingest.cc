@@ -19,6 +19,7 @@
 #include "common/random.h"
 #include "worker/data/encoder.h"
 #include "worker/data/format.h"
+#include "worker/data/funnel_check.h"
 
 namespace pagoda {
 namespace {
@@ -31,6 +32,7 @@ class Ingester {
   explicit Ingester(const IngestOptions& options)
       : options_(options),
         config_(*options.config),
+        funnel_(config_, options.strict_funnel),
         split_key_(StreamKey(0, "split")),
         negative_key_(StreamKey(0, "negative_sampling")) {
     summary_.positives.resize(config_.task_size());
@@ -188,6 +190,10 @@ class Ingester {
       if (!keep) return absl::OkStatus();
     }
     if (!encoder_->Encode(row, tasks, &record_, &problem)) return Refuse(row, problem);
+    if (const int step = funnel_.FindBreak(record_, &problem.reason); step >= 0) {
+      problem.field = encoder_->LabelField(step);
+      return Refuse(row, problem);
+    }
     if (source.split() != SPLIT_UNSET) return Write(source.split(), number);
     if (config_.split().by() != SplitConfig::TIME) return Write(DrawSplit(number, row), number);
     double time;
@@ -319,6 +325,7 @@ class Ingester {
 
   const IngestOptions& options_;
   const DatasetConfig& config_;
+  const FunnelCheck funnel_;
   const uint64_t split_key_, negative_key_;
   const FormatInfo* format_ = nullptr;
   std::string name_;  // Of the file being read.

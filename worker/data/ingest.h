@@ -46,8 +46,9 @@ struct IngestOptions {
   const DatasetConfig* config;
   const InputLayout* input;
   const RecordLayout* layout;
-  std::string folder;           // Exists; record files go here.
-  std::string quarantine_path;  // Bad rows, when skipped; empty: nowhere.
+  std::string folder;                           // Exists; record files go here.
+  std::string quarantine_path;                  // Bad rows, when skipped; empty: nowhere.
+  std::vector<std::string> strict_funnel = {};  // DatasetOptions'.
 };
 
 // Writes the record files of all splits (not the summary, and no stamp into it). DataError

@@ -80,7 +80,8 @@ PAGODA_REGISTER_MODEL(
                      ParameterKind::kFlag},
                     {"propensity_floor", 0.05, 1e-6, 1,
                      "pCTR as a propensity is not let below it"}},
-     .build = Build});
+     .build = Build,
+     .needs_strict_funnel = true});
 
 }  // namespace
 }  // namespace pagoda

@@ -61,6 +61,8 @@ struct ModelInfo {
   absl::Status (*build)(const ModelArgs& args, Graph& g);
   // Embedding sets besides the ordinary one; null: none.
   std::vector<EmbeddingSet> (*sets)(const Config& config) = nullptr;
+  // Whether a later step of the funnel must imply the earlier ones in every row's labels.
+  bool needs_strict_funnel = false;
 };
 
 // By name.
@@ -78,6 +80,10 @@ bool RegisterModel(ModelInfo info);
 absl::StatusOr<Graph> BuildModel(const Config& config, const ModelInput& input);
 // The same on a NamelessInput.
 absl::StatusOr<Graph> BuildModel(const Config& config, int width);
+
+// The funnel's tasks, in order, when config.model needs it strict and dataset.strict_funnel is not
+// false; else none. UsageError: an unknown model.
+absl::StatusOr<std::vector<std::string>> StrictFunnel(const Config& config);
 
 // UsageError lists near names.
 absl::StatusOr<const ModelInfo*> FindModel(const std::string& name);

@@ -82,6 +82,14 @@ std::string ReweightedBy(const TaskConfig& task) {
   return task.negative_sampling() != 1 ? "negative_sampling" : "";
 }
 
+// The data set's, or all tasks in configuration order.
+std::vector<std::string> FunnelOf(const DatasetConfig& dataset) {
+  std::vector<std::string> funnel(dataset.funnel().begin(), dataset.funnel().end());
+  if (!funnel.empty()) return funnel;
+  for (const TaskConfig& task : dataset.task()) funnel.push_back(task.name());
+  return funnel;
+}
+
 // Fills in tasks and funnel; returns the tasks' names in configuration order.
 std::vector<std::string> ReadTasks(const Config& config, ModelArgs* args) {
   std::vector<std::string> names;
@@ -94,9 +102,7 @@ std::vector<std::string> ReadTasks(const Config& config, ModelArgs* args) {
   }
   std::sort(args->tasks.begin(), args->tasks.end(),
             [](const ModelTask& a, const ModelTask& b) { return a.name < b.name; });
-  const auto& funnel = config.dataset().funnel();
-  args->funnel.assign(funnel.begin(), funnel.end());
-  if (funnel.empty()) args->funnel = names;
+  args->funnel = FunnelOf(config.dataset());
   return names;
 }
 
@@ -108,6 +114,14 @@ bool RegisterModel(ModelInfo info) {
   const std::string name = info.name;
   CHECK(MutableModels().emplace(name, std::move(info)).second) << "two models are called " << name;
   return true;
+}
+
+absl::StatusOr<std::vector<std::string>> StrictFunnel(const Config& config) {
+  ASSIGN_OR_RETURN(const ModelInfo* info, FindModel(config.model().name()));
+  if (!info->needs_strict_funnel || !config.dataset().strict_funnel()) {
+    return std::vector<std::string>();
+  }
+  return FunnelOf(config.dataset());
 }
 
 absl::StatusOr<const ModelInfo*> FindModel(const std::string& name) {

@@ -11,6 +11,7 @@
 #include "common/errors.h"
 #include "common/io/file.h"
 #include "common/optim/same_state.h"
+#include "worker/models/model.h"
 #include "worker/train/agreement.h"
 #include "worker/train/checkpointer.h"
 
@@ -102,6 +103,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> OpenDataset(const Job& job, Group& work
   options.config_dir = ".";  // Paths are absolute by now.
   options.cache_dir = cache_dir;
   options.quarantine_path = JoinPath(job.run_dir, "quarantine.txt");
+  ASSIGN_OR_RETURN(options.strict_funnel, StrictFunnel(job.config));
   absl::StatusOr<std::unique_ptr<Dataset>> dataset;
   absl::Status status;
   if (workers.rank() == 0) {
