@@ -37,6 +37,9 @@ absl::Status ValidateSource(const SourceConfig& source) {
   for (const std::string& path : source.path()) {
     if (path.empty()) return UsageError("dataset.source.path: is empty");
   }
+  if (source.of_no_task() && source.task_size() > 0) {
+    return UsageError("dataset.source.of_no_task: the source names tasks, too; leave one out");
+  }
   RETURN_IF_ERROR(InRange("dataset.source.first_row", source.first_row(), 0, kMaxInt64));
   if (!source.has_end_row()) return absl::OkStatus();
   return InRange("dataset.source.end_row", source.end_row(), source.first_row(), kMaxInt64);

@@ -112,7 +112,7 @@ absl::Status StampRecords(const std::string& folder, RecordSummary* summary) {
 // All that the records depend on: not transforms, buckets, dims or weights, so that trying those
 // reads nothing again.
 std::string Fingerprint(const DatasetConfig& config, const InputLayout& input,
-                        const std::vector<std::string>& strict_funnel,
+                        const std::vector<std::string>& strict_funnel, bool keeps_weightless,
                         const std::vector<SourceStamp>& stamps) {
   DatasetConfig relevant = config;
   relevant.clear_description();
@@ -145,6 +145,9 @@ std::string Fingerprint(const DatasetConfig& config, const InputLayout& input,
     if (!embedding.set.empty()) continue;  // It reads an ordinary feature's ids.
     absl::StrAppend(&text, "slot ", embedding.slot, "\n");
   }
+  const bool samples = std::any_of(config.task().begin(), config.task().end(),
+                                   [](const auto& task) { return task.negative_sampling() < 1; });
+  if (samples && keeps_weightless) absl::StrAppend(&text, "weightless rows, too\n");
   for (const std::string& step : strict_funnel) absl::StrAppend(&text, "step ", step, "\n");
   for (const SourceStamp& stamp : stamps) {
     absl::StrAppend(&text, stamp.path(), "\n", stamp.bytes(), " ", stamp.checksum(), "\n");
@@ -155,7 +158,10 @@ std::string Fingerprint(const DatasetConfig& config, const InputLayout& input,
 class RecordDataset : public Dataset {
  public:
   RecordDataset(const Config& config, DataSchema schema)
-      : config_(config.dataset()), schema_(std::move(schema)), layout_(config_) {}
+      : config_(config.dataset()),
+        schema_(std::move(schema)),
+        layout_(config_),
+        keeps_weightless_(config.train().method() == TrainConfig::ALTERNATING) {}
 
   absl::Status Open(const DatasetOptions& options, const Statistics* statistics) {
     ASSIGN_OR_RETURN(const std::vector<ResolvedSource> sources,
@@ -163,7 +169,7 @@ class RecordDataset : public Dataset {
     ASSIGN_OR_RETURN(stamps_, StampSources(sources));
     const std::string name = config_.name().empty() ? "data" : config_.name();
     const std::string fingerprint =
-        Fingerprint(config_, schema_.input, options.strict_funnel, stamps_);
+        Fingerprint(config_, schema_.input, options.strict_funnel, keeps_weightless_, stamps_);
     const std::string folder = JoinPath(options.cache_dir, absl::StrCat(name, "-", fingerprint));
     const bool is_stale = options.reads_pipes_again && ReadsPipe(config_);
     if (is_stale || !FileExists(JoinPath(folder, kSummaryName))) {
@@ -225,6 +231,8 @@ class RecordDataset : public Dataset {
   const DatasetConfig config_;
   const DataSchema schema_;
   const RecordLayout layout_;
+  // When tasks alternate, one task's labels do not decide which rows the others see.
+  const bool keeps_weightless_;
   std::vector<SourceStamp> stamps_;
   RecordSummary summary_;
   Statistics statistics_;
@@ -242,6 +250,7 @@ absl::Status RecordDataset::ReadSources(const std::vector<ResolvedSource>& sourc
   RETURN_IF_ERROR(MakeDirectories(temporary));
   IngestOptions ingest{&config_, &schema_.input, &layout_, temporary, options.quarantine_path};
   ingest.strict_funnel = options.strict_funnel;
+  ingest.keeps_weightless = keeps_weightless_;
   ASSIGN_OR_RETURN(RecordSummary summary, Ingest(ingest, sources));
   if (ReadsPipe(config_)) RETURN_IF_ERROR(StampRecords(temporary, &summary));
   RETURN_IF_ERROR(WriteFileAtomically(JoinPath(temporary, kSummaryName), summary.ToText()));

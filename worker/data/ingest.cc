@@ -74,7 +74,8 @@ class Ingester {
 
   // The tasks that a source's rows are of.
   std::vector<bool> TasksOf(const SourceConfig& source) const {
-    std::vector<bool> tasks(config_.task_size(), source.task_size() == 0);
+    const bool is_of_all = source.task_size() == 0 && !source.of_no_task();
+    std::vector<bool> tasks(config_.task_size(), is_of_all);
     for (int t = 0; t < config_.task_size(); ++t) {
       for (const std::string& name : source.task()) {
         if (name == config_.task(t).name()) tasks[t] = true;
@@ -223,7 +224,7 @@ class Ingester {
 
   // Takes the weight from negatives that a task's negative_sampling leaves out. The draw is of the
   // row alone, so that what one task keeps a task with a higher share keeps too. False when the row
-  // then weighs nothing in any task: it need not be read.
+  // goes: it then weighs nothing in any task.
   bool SampleNegatives(int64_t number) {
     bool left_out = false, weighs = false;
     for (int t = 0; t < config_.task_size(); ++t) {
@@ -238,7 +239,7 @@ class Ingester {
       }
       weighs |= weight != 0;
     }
-    return weighs || !left_out;
+    return weighs || !left_out || options_.keeps_weightless;
   }
 
   // By shares: a draw in [0, train + valid + test) that depends on the row's number or one value

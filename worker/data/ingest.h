@@ -49,6 +49,9 @@ struct IngestOptions {
   std::string folder;                           // Exists; record files go here.
   std::string quarantine_path;                  // Bad rows, when skipped; empty: nowhere.
   std::vector<std::string> strict_funnel = {};  // DatasetOptions'.
+  // Negatives that negative sampling leaves out stay, of weight 0, whatever the other tasks' labels
+  // are. Else what weighs nothing in any task goes.
+  bool keeps_weightless = false;
 };
 
 // Writes the record files of all splits (not the summary, and no stamp into it). DataError

@@ -322,13 +322,17 @@ void KeepPoints(const std::set<std::string>& names,
   points->erase(std::remove_if(points->begin(), points->end(), gone), points->end());
 }
 
-// Sources that only tasks outside `names` read go with them.
-void KeepSources(const std::set<std::string>& names,
+// Sources that only tasks outside `names` read go with them. When tasks alternate, their rows stay,
+// of no task: rows' numbers, which decide splits and negative sampling, and statistics remain what
+// they are in a run of all tasks.
+void KeepSources(const std::set<std::string>& names, bool alternates,
                  google::protobuf::RepeatedPtrField<SourceConfig>* sources) {
   const auto is_unread = [&](SourceConfig& source) {
     const bool is_of_some = source.task_size() > 0;
     KeepNames(names, source.mutable_task());
-    return is_of_some && source.task().empty();
+    const bool is_of_gone = is_of_some && source.task().empty();
+    if (is_of_gone && alternates) source.set_of_no_task(true);
+    return is_of_gone && !alternates;
   };
   sources->erase(std::remove_if(sources->begin(), sources->end(), is_unread), sources->end());
 }
@@ -393,7 +397,7 @@ absl::Status SelectTasks(Config* config) {
   KeepNamed(names, train.mutable_task());
   KeepPoints(names, train.mutable_weighting()->mutable_point());
   KeepNames(names, dataset.mutable_funnel());
-  KeepSources(names, dataset.mutable_source());
+  KeepSources(names, train.method() == TrainConfig::ALTERNATING, dataset.mutable_source());
   KeepNames(names, config->mutable_model()->mutable_stop_shared_gate());
   DropReadsOfOthers(known, names, config->mutable_model()->mutable_reads());
   return absl::OkStatus();

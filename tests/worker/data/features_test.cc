@@ -377,6 +377,69 @@ TEST(NegativeSamplingTest, IsOfOneTaskAndNested) {
   EXPECT_EQ(both_lost, 0) << "such rows are not read";
 }
 
+// A row that weighs nothing may be gone or not: what decides it must be of one task alone.
+TEST(NegativeSamplingTest, WhenTasksAlternateNoRowGoes) {
+  DataFolder folder;
+  folder.Write("a.csv", ManyRows(10000));
+  const std::string both =
+      "feature { name: 'user' table: 'u' } task { name: 'click' label: 'click' "
+      "negative_sampling: 0.2 } task { name: 'ysl' label: 'ysl' negative_sampling: 0.6 }";
+  Config config = BaseConfig(both);
+  const auto joint = folder.Open(config);
+  ASSERT_TRUE(joint.ok()) << joint.status();
+  config.mutable_train()->set_method(TrainConfig::ALTERNATING);
+  for (int again = 0; again < 2; ++again) {  // Neither takes the records of the other.
+    const auto dataset = folder.Open(config);
+    ASSERT_TRUE(dataset.ok()) << dataset.status();
+    EXPECT_EQ((*dataset)->rows(TRAIN), 10000);
+    EXPECT_EQ((*dataset)->positives(), (*joint)->positives());
+    EXPECT_EQ((*dataset)->negatives(), (*joint)->negatives());
+    EXPECT_LT((*folder.Open(BaseConfig(both)))->rows(TRAIN), 9000);
+  }
+  const Batch batch = FillAll(**folder.Open(config), TRAIN);
+  config.mutable_dataset()->mutable_task()->DeleteSubrange(1, 1);
+  const Batch alone = FillAll(**folder.Open(config), TRAIN);
+  EXPECT_EQ(alone.ids[0].ids, batch.ids[0].ids);
+  EXPECT_EQ(alone.weights,
+            std::vector<float>(batch.weights.begin(), batch.weights.begin() + batch.rows));
+}
+
+TEST(SourceTaskTest, RowsOfNoTaskCountForNumbersAndStatistics) {
+  DataFolder folder;
+  folder.Write("times.csv", "user,age,ysl\n1,10,5\n2,20,7\n");
+  folder.Write("clicks.csv", "user,age,click\n3,90,1\n");
+  const std::string text = R"(
+    dataset {
+      csv { header: true }
+      source { path: "times.csv" split: TRAIN %s }
+      source { path: "clicks.csv" split: TRAIN task: "click" }
+      feature { name: "user" table: "u" }
+      feature { name: "age" kind: DENSE transform: Z_SCORE }
+      task { name: "click" label: "click" })";
+  const auto open = [&](const std::string& of, const std::string& more) {
+    std::string filled = text + more + " }";
+    return folder.Open(ConfigFromText(filled.replace(filled.find("%s"), 2, of)));
+  };
+  const auto both = open("task: 'time'", "task { name: 'time' label: 'ysl' loss: MSE }");
+  ASSERT_TRUE(both.ok()) << both.status();
+  const auto alone = open("of_no_task: true", "");
+  ASSERT_TRUE(alone.ok()) << alone.status();
+  EXPECT_EQ((*alone)->statistics().SerializeAsString(), (*both)->statistics().SerializeAsString());
+  const Batch batch = FillAll(**alone, TRAIN);
+  EXPECT_EQ(batch.dense, FillAll(**both, TRAIN).dense);
+  EXPECT_EQ(batch.weights, (std::vector<float>{0, 0, 1}));
+  EXPECT_THAT(std::string(CheckDataset(ConfigFromText(R"pb(
+                            dataset {
+                              source { path: "a" task: "click" of_no_task: true }
+                              column: "user"
+                              column: "click"
+                              feature { name: "user" }
+                              task { name: "click" label: "click" }
+                            })pb"))
+                              .message()),
+              HasSubstr("dataset.source.of_no_task"));
+}
+
 TEST(SourceTaskTest, RowsAreOfTheTasksThatTheirSourceNames) {
   DataFolder folder;
   folder.Write("clicks.csv", "user,click\n1,1\n2,0\n");

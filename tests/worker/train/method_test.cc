@@ -370,6 +370,24 @@ TEST(SelectTasksTest, ASourceThatOnlyGoneTasksReadGoesToo) {
   EXPECT_THAT(config.dataset().source(1).task(), ElementsAre("click"));
 }
 
+// Statistics and rows' numbers remain those of a run of all tasks.
+TEST(SelectTasksTest, WhenTasksAlternateASourcesRowsStay) {
+  Config config = *ParseConfig(R"(
+      dataset { task { name: 'click' label: 'x' } task { name: 'time' label: 'y' }
+                source { path: 'all' } source { path: 'both' task: ['time', 'click'] }
+                source { path: 'gone' task: 'time' } }
+      train { method: ALTERNATING tasks: 'click' })",
+                               "test");
+  for (int again = 0; again < 2; ++again) {  // As a checkpoint's configuration is.
+    ASSERT_TRUE(SelectTasks(&config).ok());
+    ASSERT_EQ(config.dataset().source_size(), 3);
+    EXPECT_FALSE(config.dataset().source(0).of_no_task());
+    EXPECT_FALSE(config.dataset().source(1).of_no_task());
+    EXPECT_TRUE(config.dataset().source(2).of_no_task());
+    EXPECT_THAT(config.dataset().source(2).task(), IsEmpty());
+  }
+}
+
 TEST(AlternatingTest, SharedOwnershipIsNotIndependent) {
   // What the tests above compare does change where time owns it too.
   Job job = GoodJob(kMmoe, "method: ALTERNATING");
