@@ -113,21 +113,29 @@ Value BlockInputs::ReadBeside(const std::string& name, Value x) {
   return graph_.Concat({x, graph_.Columns(value_, ranges)});
 }
 
+// A sequence's empty places weigh nothing: they are zeros, and have no part in any sum of several
+// logits, whose weights of one place stand side by side.
 Value BlockInputs::Wide(const std::string& task, int logits) {
   if (!config_.has_wide()) return {};
   std::vector<ColumnRange> ranges;
+  std::vector<Value> weights;  // [B, logits] each.
   for (const FeatureColumns& feature : input_.features) {
-    if (feature.set == WideSet(task)) ranges.push_back(feature.columns);
+    if (feature.set != WideSet(task)) continue;
+    ranges.push_back(feature.columns);
+    if (logits == 1) continue;
+    const Value own = graph_.Columns(value_, {feature.columns});
+    if (feature.mask.count == 0) {
+      weights.push_back(own);
+      continue;
+    }
+    const Value mask = graph_.StopGradient(graph_.Columns(value_, {feature.mask}));
+    weights.push_back(graph_.WeightedSum(mask, own));
   }
   if (ranges.empty()) {
     Refuse("wide: no feature is embedded");
     return {};
   }
   if (logits == 1) return graph_.SumColumns(graph_.Columns(value_, ranges));
-  std::vector<Value> weights;
-  for (const ColumnRange& range : ranges) {
-    weights.push_back(graph_.Columns(value_, {range}));
-  }
   return graph_.Add(weights);
 }
 

@@ -72,6 +72,55 @@ TEST(Wide, IsASetOfWeightsATask) {
   EXPECT_EQ((*sets)[1].feature(0), "user");
 }
 
+// A weight of each value, whatever the number of logits: a sequence's are added up over the places
+// that are filled.
+TEST(Wide, AddsUpASequence) {
+  constexpr int kPlaces = 2;
+  for (const int logits : {1, 3}) {
+    Config config = SmallConfig("shared_bottom", {"a"});
+    TaskConfig* const task = config.mutable_dataset()->mutable_task(0);
+    if (logits > 1) task->set_loss(TaskConfig::SOFTMAX);
+    if (logits > 1) task->set_classes(logits);
+    config.mutable_model()->mutable_wide();
+    const ColumnRange user = {5, logits}, history = {5 + logits, kPlaces * logits};
+    const ColumnRange mask = {history.begin + history.count, kPlaces};
+    const auto graph =
+        BuildModel(config, ModelInput{.width = mask.begin + kPlaces,
+                                      .features = {{"", "age", {0, 5}, {}, true},
+                                                   {"wide/a", "user", user},
+                                                   {"wide/a", "clicks", history, mask}}});
+    ASSERT_TRUE(graph.ok()) << graph.status();
+    const auto program = MustCompile(*graph);
+    const int width = graph->width(graph->Input());
+    Sample sample = MakeSample(*graph, 3);
+    const std::vector<float> parameters = StartingPoint(*program);
+    for (int r = 0; r < 3; ++r) {  // Row r has r values.
+      for (int place = 0; place < kPlaces; ++place) {
+        float* const x = sample.x.data() + r * width;
+        x[mask.begin + place] = place < r ? 1 : 0;
+        if (place >= r) std::fill_n(x + history.begin + place * logits, logits, 0.0f);
+      }
+    }
+    const Outcome outcome = RunFast(*program, sample, parameters);
+    for (int r = 0; r < 3; ++r) {
+      for (int c = 0; c < logits; ++c) {
+        const double of_user = outcome.dx[r * width + user.begin + c];
+        EXPECT_NE(of_user, 0);
+        for (int place = 0; place < r; ++place) {
+          EXPECT_EQ(outcome.dx[r * width + history.begin + place * logits + c], of_user)
+              << logits << " logits, row " << r << " place " << place;
+        }
+      }
+      for (int place = 0; place < kPlaces; ++place) {
+        EXPECT_EQ(outcome.dx[r * width + mask.begin + place], 0);
+      }
+    }
+    const ReferenceNetwork<double> reference(*graph);
+    ExpectNear(outcome, RunReference(reference, sample, parameters), reference.parameters(),
+               /*tolerance=*/2e-5);
+  }
+}
+
 // With a wide part of zeros it is the deep part; a weight moves its task's logit alone.
 TEST(Wide, AddsToItsTasksLogit) {
   Config config = SmallConfig("shared_bottom", {"a", "b"});
