@@ -161,16 +161,10 @@ absl::Status ValidateTurns(const TrainConfig& train, const std::vector<std::stri
 
 absl::Status ValidateMethod(const TrainConfig& train, const std::vector<std::string>& tasks,
                             const std::vector<std::string>& optimizers) {
-  const bool is_joint = train.method() == TrainConfig::JOINT;
-  if (is_joint && !train.task().empty()) {
+  if (train.method() == TrainConfig::JOINT && !train.task().empty()) {
     return UsageError(
         "train.task: with method: JOINT all tasks share their optimizers; say method: ALTERNATING, "
         "or train.group for optimizers by parameters");
-  }
-  if (!is_joint && !train.group().empty()) {
-    return UsageError(
-        "train.group: with method: ALTERNATING each task has optimizers of its own; put the group "
-        "into train.task");
   }
   ASSIGN_OR_RETURN(const std::vector<std::string> named, UniqueNames("train.task", train.task()));
   for (const std::string& name : named) RETURN_IF_ERROR(IsOneOf("train.task.name", name, tasks));

@@ -86,46 +86,62 @@ absl::StatusOr<OptimizerConfig> ResolveOptimizer(const Config& config, const std
   return resolved;
 }
 
+// Groups of one list, and which of them have found anything.
+struct Groups {
+  Groups(std::string of_field, const google::protobuf::RepeatedPtrField<GroupConfig>& of)
+      : field(std::move(of_field)), groups(of), used(of.size(), false) {}
+
+  std::string field;  // "train", "train.task[click]": in errors.
+  const google::protobuf::RepeatedPtrField<GroupConfig>& groups;
+  std::vector<bool> used;  // [groups]
+};
+
+// UsageError: a group that has found nothing.
+absl::Status CheckUsed(const Groups& list, const Config& config, const DataSchema& data) {
+  for (int i = 0; i < list.groups.size(); ++i) {
+    if (list.used[i]) continue;
+    const std::string& match = list.groups[i].match();
+    return UsageError(absl::StrCat(list.field, ".group: match \"", match,
+                                   "\" finds nothing that no group before it has; see the ",
+                                   "parameters' names in worker/models/model.h, or rows:TABLE",
+                                   FrozenHint(Pattern(match), config, data)));
+  }
+  return absl::OkStatus();
+}
+
 // The optimizers of one pass, found as they are first named.
 class PassOptimizers {
  public:
   PassOptimizers(const Config& config, const DataSchema& data, int pass, std::string prefix)
       : config_(config), data_(data), pass_(pass), prefix_(std::move(prefix)) {}
 
-  // Deals `owned` out: to the first group that matches, else to the default of its kind. `field`
-  // names the groups in errors.
-  absl::Status Deal(const Owned& owned, const std::string& sparse, const std::string& dense,
-                    const google::protobuf::RepeatedPtrField<GroupConfig>& groups,
-                    const std::string& field) {
+  // Deals `owned` out: to the first group that matches, of the first list that has one, else to the
+  // default of its kind.
+  void Deal(const Owned& owned, const std::string& sparse, const std::string& dense,
+            absl::Span<Groups* const> lists) {
     Named(sparse);
     Named(dense);
-    std::vector<bool> used(groups.size(), false);
-    // Index of the first group for which `matches`, or -1.
-    const auto group_of = [&](const std::function<bool(const Pattern&)>& matches) {
-      for (int i = 0; i < groups.size(); ++i) {
-        if (!matches(Pattern(groups[i].match()))) continue;
-        used[i] = true;
-        return i;
+    // The optimizer of the first group for which `matches`, else `otherwise`.
+    const auto optimizer_for = [&](const std::function<bool(const Pattern&)>& matches,
+                                   const std::string& otherwise) -> const std::string& {
+      for (Groups* const list : lists) {
+        for (int i = 0; i < list->groups.size(); ++i) {
+          if (!matches(Pattern(list->groups[i].match()))) continue;
+          list->used[i] = true;
+          return list->groups[i].optimizer();
+        }
       }
-      return -1;
+      return otherwise;
     };
     for (const std::string& name : owned.parameters) {
-      const int i = group_of([&](const Pattern& p) { return p.MatchesParameter(name); });
-      Named(i < 0 ? dense : groups[i].optimizer()).parameters.push_back(name);
+      const auto matches = [&](const Pattern& p) { return p.MatchesParameter(name); };
+      Named(optimizer_for(matches, dense)).parameters.push_back(name);
     }
     for (const int table : owned.tables) {
       const std::string& name = data_.tables[table].name();
-      const int i = group_of([&](const Pattern& p) { return p.MatchesTable(name); });
-      Named(i < 0 ? sparse : groups[i].optimizer()).tables.push_back(table);
+      const auto matches = [&](const Pattern& p) { return p.MatchesTable(name); };
+      Named(optimizer_for(matches, sparse)).tables.push_back(table);
     }
-    for (int i = 0; i < groups.size(); ++i) {
-      if (used[i]) continue;
-      return UsageError(absl::StrCat(field, ".group: match \"", groups[i].match(),
-                                     "\" finds nothing that no group before it has; see the ",
-                                     "parameters' names in worker/models/model.h, or rows:TABLE",
-                                     FrozenHint(Pattern(groups[i].match()), config_, data_)));
-    }
-    return absl::OkStatus();
   }
 
   // Appends those that own something.
@@ -237,8 +253,9 @@ absl::Status ResolveJoint(const Config& config, const DataSchema& data, const Gr
     method->isolates_tasks |= task.weight() == 0;
   }
   PassOptimizers optimizers(config, data, 0, "");
-  RETURN_IF_ERROR(optimizers.Deal(all, train.sparse_optimizer(), train.dense_optimizer(),
-                                  train.group(), "train"));
+  Groups groups("train", train.group());
+  optimizers.Deal(all, train.sparse_optimizer(), train.dense_optimizer(), {&groups});
+  RETURN_IF_ERROR(CheckUsed(groups, config, data));
   RETURN_IF_ERROR(optimizers.AppendTo(&method->optimizers));
   const Reach reach(graph);
   for (const std::string& task : method->passes[0].tasks) {
@@ -263,6 +280,7 @@ absl::Status ResolveAlternating(const Config& config, const DataSchema& data, co
   const TrainConfig& train = config.train();
   method->isolates_tasks = true;
   method->has_one_dense_optimizer = false;
+  Groups of_all("train", train.group());
   for (const TaskConfig& task : config.dataset().task()) {
     const auto found = absl::c_find_if(
         train.task(), [&](const TaskTrainConfig& one) { return one.name() == task.name(); });
@@ -275,16 +293,16 @@ absl::Status ResolveAlternating(const Config& config, const DataSchema& data, co
     method->passes.push_back({{task.name()}});
     PassOptimizers optimizers(config, data, pass, absl::StrCat(task.name(), "/"));
     const bool has_sparse = !own.sparse_optimizer().empty(), has_dense = !own.optimizer().empty();
-    RETURN_IF_ERROR(optimizers.Deal(owned,
-                                    has_sparse ? own.sparse_optimizer() : train.sparse_optimizer(),
-                                    has_dense ? own.optimizer() : train.dense_optimizer(),
-                                    own.group(), absl::StrCat("train.task[", task.name(), "]")));
+    Groups groups(absl::StrCat("train.task[", task.name(), "]"), own.group());
+    optimizers.Deal(owned, has_sparse ? own.sparse_optimizer() : train.sparse_optimizer(),
+                    has_dense ? own.optimizer() : train.dense_optimizer(), {&groups, &of_all});
+    RETURN_IF_ERROR(CheckUsed(groups, config, data));
     RETURN_IF_ERROR(optimizers.AppendTo(&method->optimizers));
     for (StepOptimizer& optimizer : method->optimizers) {
       if (optimizer.pass == pass) optimizer.tasks = {task.name()};
     }
   }
-  return absl::OkStatus();
+  return CheckUsed(of_all, config, data);
 }
 
 // What is left after all optimizers have taken theirs.
@@ -337,16 +355,19 @@ void KeepSources(const std::set<std::string>& names, bool alternates,
   sources->erase(std::remove_if(sources->begin(), sources->end(), is_unread), sources->end());
 }
 
-// Leaves out what single blocks of tasks that go would have read: "TASK/gate", "level0/TASK/*".
-void DropReadsOfOthers(const std::vector<std::string>& known, const std::set<std::string>& kept,
-                       google::protobuf::RepeatedPtrField<ReadsConfig>* reads) {
-  const auto is_of_gone = [&](const ReadsConfig& one) {
-    const std::vector<std::string> parts = absl::StrSplit(one.match(), '/');
+// Leaves out the elements that match only what tasks that go would have had: "TASK/gate",
+// "level0/TASK/*", "rows:wide/TASK/*".
+template <typename Elements>
+void DropMatchesOfOthers(const std::vector<std::string>& known, const std::set<std::string>& kept,
+                         Elements* elements) {
+  const auto is_of_gone = [&](const auto& one) {
+    const absl::string_view glob = absl::StripPrefix(one.match(), kRowsPrefix);
+    const std::vector<std::string> parts = absl::StrSplit(glob, '/');
     return absl::c_any_of(parts, [&](const std::string& part) {
       return kept.count(part) == 0 && absl::c_linear_search(known, part);
     });
   };
-  reads->erase(std::remove_if(reads->begin(), reads->end(), is_of_gone), reads->end());
+  elements->erase(std::remove_if(elements->begin(), elements->end(), is_of_gone), elements->end());
 }
 
 }  // namespace
@@ -399,7 +420,8 @@ absl::Status SelectTasks(Config* config) {
   KeepNames(names, dataset.mutable_funnel());
   KeepSources(names, train.method() == TrainConfig::ALTERNATING, dataset.mutable_source());
   KeepNames(names, config->mutable_model()->mutable_stop_shared_gate());
-  DropReadsOfOthers(known, names, config->mutable_model()->mutable_reads());
+  DropMatchesOfOthers(known, names, config->mutable_model()->mutable_reads());
+  DropMatchesOfOthers(known, names, train.mutable_group());
   return absl::OkStatus();
 }
 

@@ -4,7 +4,8 @@
 // optimizer: the first `train.group` that matches, else the default one.
 // ALTERNATING: one pass a task, all at the same weights; each task has optimizers of its own, with
 // a state and a step count of their own, for what it owns: what its loss reaches, or the part of
-// that which `owns` names. They are applied in the order of the data set's tasks.
+// that which `owns` names. Its own groups come first, then those of `train`, which every task has
+// under a state of its own. They are applied in the order of the data set's tasks.
 //
 // An optimizer moves, with its clock, its states and its decay, only in steps in which a task that
 // reaches something of its own has weight; one that owns things of several tasks moves with any.

@@ -184,6 +184,27 @@ TEST(MethodTest, NobodyOwnsFrozenRows) {
   }
 }
 
+// As the two default optimizers, `train.group` is what a task has where it says nothing itself.
+TEST(MethodTest, EveryTaskHasTheGroupsOfTrainBehindItsOwn) {
+  const Job job = GoodJob(kMmoe,
+                          "method: ALTERNATING group { match: 'experts/*/b' optimizer: 'slow' }"
+                          "group { match: 'click/gate/*' optimizer: 'slow' }"
+                          "group { match: 'rows:table3' optimizer: 'slow' }"
+                          "task { name: 'click' group { match: 'experts/0/*' optimizer: 'same' } }"
+                          "task { name: 'time' owns: ['experts/*', 'time/*'] optimizer: 'same' }");
+  EXPECT_THAT(Named(job, "click/same").parameters,
+              ElementsAre("experts/0/layer0/b", "experts/0/layer0/w", "experts/0/layer1/b",
+                          "experts/0/layer1/w"));
+  EXPECT_THAT(Named(job, "click/slow").parameters,
+              ElementsAre("click/gate/w", "experts/1/layer0/b", "experts/1/layer1/b"));
+  EXPECT_THAT(Named(job, "click/slow").tables, ElementsAre(1));
+  EXPECT_THAT(Named(job, "click/sparse").tables, ElementsAre(0));
+  EXPECT_THAT(Named(job, "time/slow").parameters,
+              ElementsAre("experts/0/layer0/b", "experts/0/layer1/b", "experts/1/layer0/b",
+                          "experts/1/layer1/b"));
+  EXPECT_THAT(Named(job, "time/slow").tables, IsEmpty());
+}
+
 TEST(MethodTest, TasksMayBeASubset) {
   const Job job =
       GoodJob(kMmoe, "method: ALTERNATING tasks: 'click' task { name: 'time' owns: 'time/*' }");
@@ -194,7 +215,11 @@ TEST(MethodTest, TasksMayBeASubset) {
 TEST(MethodTest, RefusesWhatCannotBeMeant) {
   const std::pair<const char*, const char*> cases[] = {
       {"task { name: 'click' }", "method: ALTERNATING"},
-      {"method: ALTERNATING group { match: '*' optimizer: 'slow' }", "train.task"},
+      {"method: ALTERNATING group { match: 'nobody/*' optimizer: 'slow' }", "train.group: match"},
+      {"method: ALTERNATING group { match: '*/gate/*' optimizer: 'slow' } "
+       "task { name: 'click' group { match: '*/gate/*' optimizer: 'same' } } "
+       "task { name: 'time' group { match: '*/gate/*' optimizer: 'same' } }",
+       "train.group: match \"*/gate/*\" finds nothing that no group before it has"},
       {"method: ALTERNATING task { name: 'clik' }", "did you mean click"},
       {"method: ALTERNATING task { name: 'click' optimizer: 'slwo' }", "did you mean slow"},
       {"method: ALTERNATING task { name: 'click' owns: 'time/*' }", "finds nothing"},
@@ -341,6 +366,8 @@ TEST(SelectTasksTest, WhatNamesATaskThatGoesGoesToo) {
       model { stop_shared_gate: 'time' reads { match: 'level0/time/*' } reads { match: '*/gate' }
               reads { match: 'time/tower' } reads { match: 'times/tower' } }
       train { tasks: 'click' task { name: 'time' }
+              group { match: 'rows:wide/time/*' } group { match: 'rows:wide/*' }
+              group { match: 'rows:time/*' } group { match: 'time/*' }
               weighting { name: 'schedule' point { task: 'time' step: 1 weight: 2 }
                           point { task: 'click' step: 3 weight: 4 } } })",
                                "test");
@@ -352,6 +379,8 @@ TEST(SelectTasksTest, WhatNamesATaskThatGoesGoesToo) {
   EXPECT_THAT(config.dataset().funnel(), ElementsAre("click"));
   EXPECT_THAT(config.model().stop_shared_gate(), IsEmpty());
   EXPECT_THAT(config.train().task(), IsEmpty());
+  ASSERT_EQ(config.train().group_size(), 1);
+  EXPECT_EQ(config.train().group(0).match(), "rows:wide/*");
   ASSERT_EQ(config.train().weighting().point_size(), 1);
   EXPECT_EQ(config.train().weighting().point(0).step(), 3);
 }
