@@ -34,12 +34,13 @@ class Method : public ::testing::Test {
   }
   Arguments WorkerOf(const std::string& model, const std::string& layers, const std::string& run,
                      const std::string& override_text, const Arguments& more = {}) const {
-    return Joined({Binary("worker"), "--model=" + model, "--dataset=planted",
-                   "--config_root=" PAGODA_SOURCE_DIR "/configs", "--run_dir=" + RunDir(run),
-                   "--lanes=8", "--batch_size=64", "--epochs=2",
-                   absl::StrCat("--override=model { embedding_dim: 4 tower: [8] ", layers,
-                                " } dataset { planted { rows: 4000 } } ", override_text)},
-                  more);
+    return Joined(
+        {Binary("worker"), "--model=" + model, "--dataset=planted",
+         "--config_root=" PAGODA_SOURCE_DIR "/configs", "--run_dir=" + RunDir(run), "--lanes=8",
+         "--batch_size=64", "--epochs=2",
+         absl::StrCat("--override=model { embedding_dim: 4 tower: [8] ", layers,
+                      " } dataset { planted { rows: 4000 } ", data_, " } ", override_text)},
+        more);
   }
   std::string DigestOfRun(const std::string& run) const { return DigestOf(RunDir(run)); }
   std::string Best(const std::string& run) const { return RunDir(run) + "/checkpoints/best"; }
@@ -60,6 +61,7 @@ class Method : public ::testing::Test {
   }
 
   TemporaryDirectory folder_;
+  std::string data_;  // More of the data set's configuration.
 };
 
 TEST_F(Method, AlternatingHasTheSameBitsInAllForms) {
@@ -86,6 +88,46 @@ TEST_F(Method, ATaskThatOwnsNothingSharedMightNotBeThere) {
   // Whereas without the narrowing it does matter.
   OutputOf(Worker("shared", "train { method: ALTERNATING best_by: 'click' }"));
   EXPECT_NE(Psctl("shared", own), Psctl("alone", own));
+}
+
+// With all that a task may have of its own at once: features, a sample space, clipping, dropout, a
+// schedule and averages. Alone, the features of the experts are all that there are.
+TEST_F(Method, NorDoesWhatItAloneReadsOrLearns) {
+  const std::string layers =
+      "experts: 8 expert: [256, 16] dropout: 0.2 "
+      "reads { match: 'experts' feature: ['id_0', 'id_1'] } "
+      "reads { match: 'click/gate' feature: 'id_0' } "
+      "reads { match: 'buy/*' feature: ['id_2', 'dense_0'] }";
+  const auto run = [&](const std::string& name, const std::string& train,
+                       const std::string& label) {
+    data_ = absl::StrCat("task { name: 'buy' label: '", label,
+                         "' sample_space: 'label_0 == 1' } feature { name: 'id_2' table: 'buys' }");
+    OutputOf(WorkerOf("mmoe", layers, name,
+                      absl::StrCat("optimizer { name: 'dense' clip_norm: 0.05 "
+                                   "schedule { kind: COSINE warmup_steps: 5 decay_steps: 60 } } "
+                                   "train { method: ALTERNATING best_by: 'click' ema_decay: 0.9 "
+                                   "task { name: 'buy' owns: 'buy/*' } ",
+                                   train, "}")));
+  };
+  run("both", "", "label_1");
+  run("alone", "tasks: 'click' ", "label_1");
+  run("permuted", "", "1 - label_1");
+  const Arguments own = {"--match=click/*,experts/*,shared_*", "--optimizers=click/*"};
+  for (const char* other : {"alone", "permuted"}) {
+    EXPECT_EQ(Psctl("both", own), Psctl(other, own)) << other;
+    EXPECT_NE(Psctl("both", {}), Psctl(other, {})) << other;
+    EXPECT_EQ(FirstTask("both"), FirstTask(other)) << other;
+  }
+}
+
+// The wide part of the shipped model is learned by FTRL, whether tasks alternate or not.
+TEST_F(Method, WideAndDeepAlternates) {
+  const std::string both = "train { method: ALTERNATING }";
+  OutputOf(WorkerOf("wide_deep", "bottom: [8]", "wide", both));
+  EXPECT_NE(Psctl("wide", {"--match=wide/click/*", "--optimizers=click/wide"}),
+            Psctl("wide", {"--match=wide/click/*", "--optimizers=buy/wide"}));
+  OutputOf(Mpirun(2, WorkerOf("wide_deep", "bottom: [8]", "two", both)));
+  EXPECT_EQ(DigestOfRun("two"), DigestOfRun("wide"));
 }
 
 TEST_F(Method, WarmStartTakesWhatIsThere) {

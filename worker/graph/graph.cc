@@ -99,6 +99,15 @@ Value Graph::Attention(Value q, Value k, Value v, Value mask, int heads) {
 }
 
 Value Graph::Columns(Value x, std::vector<ColumnRange> ranges) {
+  int next = 0;
+  for (const ColumnRange& range : ranges) {
+    if (range.begin != next) return CopyColumns(x, std::move(ranges));
+    next += range.count;
+  }
+  return next == width(x) ? x : CopyColumns(x, std::move(ranges));
+}
+
+Value Graph::CopyColumns(Value x, std::vector<ColumnRange> ranges) {
   Node node{.kind = NodeKind::kColumns, .inputs = {x}};
   for (const ColumnRange& range : ranges) {
     CHECK(range.begin >= 0 && range.count > 0 && range.begin + range.count <= width(x))
@@ -112,7 +121,6 @@ Value Graph::Columns(Value x, std::vector<ColumnRange> ranges) {
       node.ranges.push_back(range);
     }
   }
-  if (node.ranges.size() == 1 && node.width == width(x)) return x;
   return AddNode(std::move(node));
 }
 

@@ -104,13 +104,13 @@ Value BlockInputs::Read(const std::string& name, Value x) {
     Refuse(absl::StrCat("reads: ", name, " reads what a level below it gives, not the input"));
     return x;
   }
-  return graph_.Columns(value_, ranges);
+  return graph_.CopyColumns(value_, ranges);
 }
 
 Value BlockInputs::ReadBeside(const std::string& name, Value x) {
   const std::vector<ColumnRange> ranges = FindReads(name, "");
   if (ranges.empty()) return x;
-  return graph_.Concat({x, graph_.Columns(value_, ranges)});
+  return graph_.Concat({x, graph_.CopyColumns(value_, ranges)});
 }
 
 // A sequence's empty places weigh nothing: they are zeros, and have no part in any sum of several

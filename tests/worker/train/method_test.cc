@@ -2,16 +2,19 @@
 // one task learns does not depend on another one that owns nothing of it.
 #include "worker/train/method.h"
 
+#include <algorithm>
 #include <functional>
 #include <map>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "common/config.h"
 #include "common/errors.h"
 #include "tests/worker/train/step_testing.h"
 #include "worker/models/model.h"
+#include "worker/train/job.h"
 
 namespace pagoda::testing {
 namespace {
@@ -21,6 +24,25 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
 constexpr char kMmoe[] = "name: 'mmoe' experts: 2 expert: [16, 8] tower: [8]";
+
+// As MakeDataSchema lays it out: what nobody reads has ids, but neither rows nor columns.
+void LeaveOutUnread(const ModelConfig& model, InputLayout* input) {
+  const auto is_unread = [&](const auto& feature) {
+    return absl::c_linear_search(model.unread_feature(), feature.name);
+  };
+  input->width = 0;
+  for (EmbeddingFeature& feature : input->embeddings) {
+    if (is_unread(feature)) {
+      feature.table = -1;
+      continue;
+    }
+    feature.input_offset = input->width;
+    input->width += feature.width();
+  }
+  auto& dense = input->dense;
+  dense.erase(std::remove_if(dense.begin(), dense.end(), is_unread), dense.end());
+  for (DenseFeature& feature : dense) feature.input_offset = input->width++;
+}
 
 // The job of MakeJob with a model and a method of a configuration; tasks "click" and "time".
 absl::StatusOr<Job> JobOf(const std::string& model, const std::string& train,
@@ -44,6 +66,8 @@ absl::StatusOr<Job> JobOf(const std::string& model, const std::string& train,
   RETURN_IF_ERROR(ValidateConfig(config));
   Job job = MakeJob();
   job.tasks.assign(config.dataset().task().begin(), config.dataset().task().end());
+  job.ema_decay = config.train().ema_decay();
+  LeaveOutUnread(config.model(), &job.input);
   DataSchema data;
   data.input = job.input;
   for (const TableSchema& table : job.schema.table()) {
@@ -51,7 +75,7 @@ absl::StatusOr<Job> JobOf(const std::string& model, const std::string& train,
     added.set_name(table.name());
     added.set_dim(table.dim());
   }
-  ASSIGN_OR_RETURN(const Graph graph, BuildModel(config, job.input.width));
+  ASSIGN_OR_RETURN(const Graph graph, BuildModel(config, ModelInputOf(job.input)));
   ASSIGN_OR_RETURN(job.method, ResolveMethod(config, data, graph));
   job.schema = MakeSchema(config, data, job.method);
   job.graph = graph;
@@ -272,11 +296,6 @@ std::vector<double> LossesOf(const Outcome& outcome, int task) {
   return losses;
 }
 
-// As if the data set had no task "time".
-void DropTime(Batch* batch) {
-  batch->labels.resize(batch->rows);
-  batch->weights.resize(batch->rows);
-}
 void PermuteTime(Batch* batch) {
   std::reverse(batch->labels.begin() + batch->rows, batch->labels.end());
 }
@@ -285,20 +304,57 @@ struct Case {
   const char* name;
   const char* model;
   const char* time_owns;  // Nothing that click's output reads.
+  const char* more = "";  // Over the configuration of all runs.
+  // What is derived of the model when there is no task "time".
+  const char* derived = "";
+  bool time_has_space = false;  // A sample space, of which the second step has no row.
 };
+
+// The task's label, what its sample space leaves, and nothing else.
+void GiveTimeASpace(Batch* batch) {
+  for (int b = 0; b < batch->rows; ++b) {
+    const bool is_in = batch->labels[b] == 1 && batch->record[b] / 300 != 1;
+    if (!is_in) batch->weights[batch->rows + b] = 0;
+  }
+}
+
 class IndependenceTest : public ::testing::TestWithParam<Case> {
  protected:
-  std::string Train() const {
+  static Job Plain() { return GoodJob(GetParam().model, TrainText()); }
+  static Job Both() {
+    Job job = GoodJob(GetParam().model, TrainText(), GetParam().more);
+    if (GetParam().time_has_space) job.change_batch = GiveTimeASpace;
+    return job;
+  }
+  // As if the data set had no task "time", nor what only it reads.
+  static Job Alone() {
+    Job job = GoodJob(absl::StrCat(GetParam().model, " ", GetParam().derived),
+                      TrainText() + " tasks: 'click'", GetParam().more);
+    job.change_batch = [has_dense = !job.input.dense.empty()](Batch* batch) {
+      batch->labels.resize(batch->rows);
+      batch->weights.resize(batch->rows);
+      if (!has_dense) batch->dense.clear();
+    };
+    return job;
+  }
+  static Job Permuted() {
+    Job job = Both();
+    job.change_batch = [change = job.change_batch](Batch* batch) {
+      if (change) change(batch);
+      PermuteTime(batch);
+    };
+    return job;
+  }
+
+ private:
+  static std::string TrainText() {
     return absl::StrCat("method: ALTERNATING task { name: 'time' optimizer: 'slow' owns: [",
                         GetParam().time_owns, "] }");
   }
 };
 
 TEST_P(IndependenceTest, TheOtherTaskMightNotBeThere) {
-  const Outcome both = testing::Train(GoodJob(GetParam().model, Train()), {});
-  Job alone = GoodJob(GetParam().model, Train(), "train { tasks: 'click' }");
-  alone.change_batch = DropTime;
-  const Outcome one = testing::Train(alone, {});
+  const Outcome both = Train(Both(), {}), one = Train(Alone(), {});
   ExpectPart(one, both, [](const std::string&) { return true; });
   EXPECT_EQ(one.digest, both.digest);  // Rows with their states and counters.
   EXPECT_EQ(LossesOf(one, 0), LossesOf(both, 0));
@@ -306,10 +362,7 @@ TEST_P(IndependenceTest, TheOtherTaskMightNotBeThere) {
 }
 
 TEST_P(IndependenceTest, TheOtherTasksLabelsDoNotMatter) {
-  Job job = GoodJob(GetParam().model, Train());
-  const Outcome both = testing::Train(job, {});
-  job.change_batch = PermuteTime;
-  const Outcome permuted = testing::Train(job, {});
+  const Outcome both = Train(Both(), {}), permuted = Train(Permuted(), {});
   ExpectPart(permuted, both,
              [](const std::string& name) { return name.find("time/") == std::string::npos; });
   EXPECT_EQ(permuted.digest, both.digest);
@@ -317,22 +370,55 @@ TEST_P(IndependenceTest, TheOtherTasksLabelsDoNotMatter) {
   // The comparison can fail: what time owns does differ.
   EXPECT_NE(LossesOf(permuted, 1), LossesOf(both, 1));
   EXPECT_NE(permuted.predictions[1], both.predictions[1]);
+  // And so can the condition: without it, the same model learns something else.
+  const bool is_plain = *GetParam().more == 0 && !GetParam().time_has_space;
+  EXPECT_EQ(Train(Plain(), {}).predictions == both.predictions, is_plain);
 }
+
+constexpr char kCgc[] =
+    "name: 'cgc' expert: [16, 8] tower: [8] level { task_experts: 2 shared_experts: 2 }";
+constexpr char kOfCgc[] = "'time/*', 'level0/time/*'";
 
 INSTANTIATE_TEST_SUITE_P(
     All, IndependenceTest,
-    ::testing::Values(Case{"SharedBottom", "name: 'shared_bottom' bottom: [32, 16] tower: [8]",
-                           "'time/*'"},
-                      Case{"Mmoe", kMmoe, "'time/*'"},
-                      Case{"Cgc",
-                           "name: 'cgc' expert: [16, 8] tower: [8] "
-                           "level { task_experts: 2 shared_experts: 2 }",
-                           "'time/*', 'level0/time/*'"},
-                      Case{"PleStopped",
-                           "name: 'ple' expert: [16, 8] tower: [8] stop_shared_gate: 'time' "
-                           "level { task_experts: 2 shared_experts: 2 }"
-                           "level { task_experts: 2 shared_experts: 2 }",
-                           "'time/*', 'level?/time/*'"}),
+    ::testing::Values(
+        Case{"SharedBottom", "name: 'shared_bottom' bottom: [32, 16] tower: [8]", "'time/*'"},
+        Case{"Mmoe", kMmoe, "'time/*'"}, Case{"Cgc", kCgc, kOfCgc},
+        Case{"PleStopped",
+             "name: 'ple' expert: [16, 8] tower: [8] stop_shared_gate: 'time' "
+             "level { task_experts: 2 shared_experts: 2 }"
+             "level { task_experts: 2 shared_experts: 2 }",
+             "'time/*', 'level?/time/*'"},
+        // The tightest norm of one task's gradient is no other's.
+        Case{"ClippedNorms", kCgc, kOfCgc,
+             "optimizer { name: 'dense' clip_norm: 0.01 }"
+             "optimizer { name: 'sparse' clip_norm: 0.001 }"
+             "optimizer { name: 'slow' clip_norm: 0.02 }"},
+        Case{"ClippedNormsMmoe", kMmoe, "'time/*'",
+             "optimizer { name: 'dense' clip_norm: 0.01 clip_value: 0.002 }"},
+        Case{"Dropout", kMmoe, "'time/*'", "model { dropout: 0.4 }"},
+        Case{"DropoutCgc", kCgc, kOfCgc, "model { dropout: 0.4 }"},
+        Case{"Schedules", kMmoe, "'time/*'",
+             "optimizer { name: 'dense' schedule { kind: COSINE decay_steps: 3 } }"
+             "optimizer { name: 'sparse' schedule { kind: STEP decay_steps: 1 } }"
+             "optimizer { name: 'slow' schedule { warmup_steps: 2 } }",
+             "", /*time_has_space=*/true},
+        Case{"Averages", kMmoe, "'time/*'", "train { ema_decay: 0.7 }"},
+        Case{"SampleSpace", kCgc, kOfCgc, "", "", /*time_has_space=*/true},
+        // Alone, the experts' features are all that there are; so many columns are
+        // products whose sums are taken in parts.
+        Case{"Reads", "name: 'mmoe' experts: 8 expert: [256, 8] tower: [8]", "'time/*'",
+             "model { reads { match: 'experts' feature: ['a', 'b'] } "
+             "reads { match: 'click/gate' feature: 'a' } "
+             "reads { match: 'time/*' feature: ['c', 'p', 'q'] } }",
+             "unread_feature: ['c', 'p', 'q']"},
+        Case{"ReadsCgc", kCgc, kOfCgc,
+             "model { reads { match: 'level0/click/*' feature: ['b', 'a'] } "
+             "reads { match: 'level0/shared*' feature: ['a', 'b'] } "
+             "reads { match: 'click/tower' feature: ['a', 'b'] } "
+             "reads { match: 'level0/time/*' feature: ['c', 'p'] } "
+             "reads { match: 'time/tower' feature: 'q' } }",
+             "unread_feature: ['c', 'p', 'q']"}),
     [](const auto& info) { return info.param.name; });
 
 TEST(SelectTasksTest, NamesThatNoTaskHasAreSlips) {
