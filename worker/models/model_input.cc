@@ -17,7 +17,16 @@ namespace {
 
 std::string WideSet(const std::string& task) { return kWidePrefix + task; }
 
+bool IsOneOf(const std::set<std::string>& names, const FeatureColumns& feature) {
+  return std::any_of(names.begin(), names.end(),
+                     [&](const std::string& name) { return feature.IsCalled(name); });
+}
+
 }  // namespace
+
+bool FeatureColumns::IsCalled(const std::string& name) const {
+  return name == feature || std::find(added.begin(), added.end(), name) != added.end();
+}
 
 std::vector<TaskConfig> TasksByName(const Config& config) {
   std::vector<TaskConfig> tasks(config.dataset().task().begin(), config.dataset().task().end());
@@ -68,7 +77,7 @@ std::vector<ColumnRange> BlockInputs::RangesOf(const std::string& set,
   std::vector<ColumnRange> ranges, dense;
   for (const FeatureColumns& feature : input_.features) {
     if (feature.set != set && !feature.is_dense) continue;
-    if (only != nullptr && only->count(feature.feature) == 0) continue;
+    if (only != nullptr && !IsOneOf(*only, feature)) continue;
     (feature.is_dense ? dense : ranges).push_back(feature.columns);
     if (feature.mask.count > 0) ranges.push_back(feature.mask);
   }
@@ -192,7 +201,9 @@ absl::Status BlockInputs::CheckFeatures(
     const google::protobuf::RepeatedPtrField<std::string>& wanted, const char* field) const {
   std::vector<std::string> known(config_.unread_feature().begin(), config_.unread_feature().end());
   for (const FeatureColumns& feature : input_.features) {
-    if (feature.set.empty()) known.push_back(feature.feature);
+    if (!feature.set.empty()) continue;
+    known.push_back(feature.feature);
+    known.insert(known.end(), feature.added.begin(), feature.added.end());
   }
   for (const std::string& name : wanted) {
     if (std::find(known.begin(), known.end(), name) != known.end()) continue;
@@ -204,8 +215,8 @@ absl::Status BlockInputs::CheckFeatures(
 }
 
 absl::Status BlockInputs::Finish() const {
-  if (!status_.ok()) return status_;
   RETURN_IF_ERROR(CheckFeatures(config_.wide().feature(), "wide"));
+  if (!status_.ok()) return status_;
   for (int i = 0; i < config_.reads_size(); ++i) {
     RETURN_IF_ERROR(CheckFeatures(config_.reads(i).feature(), "reads"));
     if (reads_used_[i]) continue;

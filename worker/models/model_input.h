@@ -31,6 +31,11 @@ struct FeatureColumns {
   ColumnRange columns;
   ColumnRange mask = {};  // Of a sequence: T columns of 1 or 0; else of no column.
   bool is_dense = false;
+  // Further features of its field, whose vectors are added to its own in these columns: each of
+  // their names stands for all of the field.
+  std::vector<std::string> added = {};
+
+  bool IsCalled(const std::string& name) const;
 };
 
 struct ModelInput {

@@ -164,7 +164,7 @@ class Pooling {
                     absl::StrCat(config.heads(), " heads do not divide its dim, ", sequence.dim()));
     }
     for (const FeatureColumns& target : input_.features) {
-      if (target.set != feature.set || target.feature != config.target()) continue;
+      if (target.set != feature.set || !target.IsCalled(config.target())) continue;
       if (!target.is_dense && target.mask.count == 0 && target.columns.count == sequence.dim()) {
         return sequence.AttendTo(target.columns);
       }

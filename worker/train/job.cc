@@ -227,7 +227,15 @@ absl::Status CheckPaths(const JobOptions& options) {
 ModelInput ModelInputOf(const InputLayout& layout) {
   ModelInput input{.width = layout.width, .features = {}};
   for (const EmbeddingFeature& feature : layout.embeddings) {
-    if (feature.adds || feature.table < 0) continue;  // A field's first feature stands for it.
+    if (feature.table < 0) continue;
+    if (feature.adds) {
+      const auto first = std::find_if(
+          input.features.begin(), input.features.end(), [&](const FeatureColumns& one) {
+            return one.set == feature.set && one.columns.begin == feature.input_offset;
+          });
+      first->added.push_back(feature.name);
+      continue;
+    }
     input.features.push_back({.set = feature.set,
                               .feature = feature.name,
                               .columns = {feature.input_offset, feature.width()},

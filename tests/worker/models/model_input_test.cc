@@ -61,6 +61,35 @@ TEST(Reads, RefusesWhatIsNotThere) {
   EXPECT_THAT(refusal("mmoe", "a/gate", ""), HasSubstr("no feature is called"));
 }
 
+// Bits must not depend on which other features there are: a block that names all of them does what
+// one does that names some.
+TEST(Reads, AreColumnsOfTheirOwnEvenIfTheyAreAll) {
+  Config config = SmallConfig("shared_bottom", {"a", "b"});
+  AddReads("bottom", {"user", "item", "tags", "age"}, &config);
+  const auto graph = BuildModel(config, ShopInput());
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  for (const Graph::Node& node : graph->nodes()) {
+    if (node.kind != NodeKind::kDense || node.block_names[0] != "bottom/layer0") continue;
+    EXPECT_EQ(graph->nodes()[node.inputs[0].node].kind, NodeKind::kColumns);
+  }
+  EXPECT_EQ(RowsOf(*graph, "bottom/layer0/w"), 11);
+}
+
+// Features of one field are one vector, which each of their names stands for.
+TEST(Reads, NameAFieldByAnyOfItsFeatures) {
+  ModelInput input = ShopInput();
+  input.features[1].added = {"brand", "shop"};
+  const auto rows = [&](const std::vector<std::string>& features) {
+    Config config = SmallConfig("shared_bottom", {"a", "b"});
+    AddReads("bottom", features, &config);
+    const auto graph = BuildModel(config, input);
+    EXPECT_TRUE(graph.ok()) << graph.status();
+    return graph.ok() ? RowsOf(*graph, "bottom/layer0/w") : 0;
+  };
+  EXPECT_EQ(rows({"shop"}), 4);
+  EXPECT_EQ(rows({"brand", "item", "tags"}), 6);
+}
+
 TEST(Wide, IsASetOfWeightsATask) {
   Config config = SmallConfig("mmoe", {"a", "b"});
   config.mutable_model()->mutable_wide()->add_feature("user");

@@ -184,6 +184,14 @@ TEST(Sequences, DeepAndWidePartsReadTheirColumns) {
   }
 }
 
+// A field's vector, by the name of any of its features.
+TEST(Sequences, MayTargetAField) {
+  ModelInput input = HistoryInput();
+  input.features[0].added = {"brand"};
+  const auto graph = BuildModel(WithSequence("pooling: TARGET target: 'brand'"), input);
+  EXPECT_TRUE(graph.ok()) << graph.status();
+}
+
 TEST(Sequences, RefusesWhatDoesNotFit) {
   const std::vector<std::pair<std::string, std::string>> cases = {
       {"heads: 3", "do not divide"},
