@@ -104,14 +104,22 @@ absl::StatusOr<Config> MergeLayers(const JobOptions& options, const Manifest* ma
   return config;
 }
 
-absl::Status DeriveEmbeddingSets(Config* config) {
-  ASSIGN_OR_RETURN(const std::vector<EmbeddingSet> sets, EmbeddingSetsOf(*config));
-  ModelConfig* model = config->mutable_model();
+std::string TextOfSets(const ModelConfig& model) {
+  ModelConfig only;
+  *only.mutable_embedding_set() = model.embedding_set();
+  return only.SerializeAsString();
+}
+
+// What a checkpoint's configuration has was derived for the `wide` and the model of its run.
+absl::Status DeriveEmbeddingSets(Job* job) {
+  ModelConfig* model = job->config.mutable_model();
+  ASSIGN_OR_RETURN(const std::vector<EmbeddingSet> sets, EmbeddingSetsOf(job->config));
   ModelConfig derived;
   for (const EmbeddingSet& set : sets) *derived.add_embedding_set() = set;
-  ModelConfig given;
-  *given.mutable_embedding_set() = model->embedding_set();
-  if (model->embedding_set_size() > 0 && given.SerializeAsString() != derived.SerializeAsString()) {
+  const std::string given = TextOfSets(*model);
+  const bool is_stored =
+      job->manifest.has_value() && given == TextOfSets(job->manifest->config().model());
+  if (!given.empty() && !is_stored && given != TextOfSets(derived)) {
     return UsageError("model.embedding_set: it is derived from the model and `wide`; leave it out");
   }
   model->mutable_embedding_set()->Swap(derived.mutable_embedding_set());
@@ -205,6 +213,18 @@ absl::Status OpenManifest(Job* job) {
   return WithContext(VerifyFiles(job->checkpoint, *job->manifest), "--checkpoint");
 }
 
+// UsageError: other tasks than the checkpoint's network has outputs for.
+absl::Status CheckSameTasks(const Config& trained, const Config& config) {
+  const auto name = [](std::string* out, const TaskConfig& task) { out->append(task.name()); };
+  const std::string had = absl::StrJoin(TasksByName(trained), ", ", name);
+  const std::string has = absl::StrJoin(TasksByName(config), ", ", name);
+  if (had == has) return absl::OkStatus();
+  return UsageError(absl::StrCat(
+      "--checkpoint: its network has the tasks ", had, ", the configuration (dataset.task, ",
+      "train.tasks) has ", has, ". All are computed together: leave train.tasks out, and take of ",
+      "the results those that you want. A network of other tasks is trained, with --warm_start"));
+}
+
 absl::Status CheckPaths(const JobOptions& options) {
   if (!options.init.empty() && !FileExists(options.init)) {
     return UsageError(absl::StrCat("--init=", options.init, ": no such file"));
@@ -269,11 +289,12 @@ absl::StatusOr<Job> ResolveJob(const JobOptions& options) {
   }
   if (job.manifest.has_value()) {
     RETURN_IF_ERROR(TakePositiveWeights(job.manifest->config(), &job.config));
+    RETURN_IF_ERROR(CheckSameTasks(job.manifest->config(), job.config));
   }
   if (options.mode == JobOptions::Mode::kPredict && !options.labels) {
     LeaveLabelsOut(job.config.mutable_dataset());
   }
-  RETURN_IF_ERROR(DeriveEmbeddingSets(&job.config));
+  RETURN_IF_ERROR(DeriveEmbeddingSets(&job));
   ASSIGN_OR_RETURN(const Graph graph, ResolveInput(&job));
   RETURN_IF_ERROR(CheckImports(job.config, job.data));
   ASSIGN_OR_RETURN(job.method, ResolveMethod(job.config, job.data, graph));

@@ -58,7 +58,8 @@ class JobTest : public testing::Test {
     return ResolveJob(options);
   }
   // A checkpoint of a run of `config`, and what evaluating it is.
-  absl::StatusOr<Job> Evaluate(const Config& config, const std::string& dataset = "") const {
+  absl::StatusOr<Job> Evaluate(const Config& config, const std::string& dataset = "",
+                               const std::string& override_text = "") const {
     const std::string temporary = *BeginCheckpoint(folder_.File("checkpoints"), 3);
     Manifest manifest;
     manifest.set_format_version(kCheckpointVersion);
@@ -73,6 +74,7 @@ class JobTest : public testing::Test {
     options.config_root = folder_.path();
     ASSIGN_OR_RETURN(options.checkpoint, CommitCheckpoint(temporary, manifest));
     options.dataset = dataset;
+    options.override_text = override_text;
     return ResolveJob(options);
   }
 
@@ -127,7 +129,46 @@ TEST_F(JobTest, AWidePartReadsRowsOfItsOwn) {
               ElementsAre("shared_4 item 1", "wide/buy/users user 0", "wide/buy/shared_1 shop 2"));
 }
 
+// Features of one field stand in the same columns, but each has rows of its own in a wide part.
+TEST_F(JobTest, EveryFeatureOfAFieldHasItsName) {
+  const std::string field =
+      "dataset { feature { name: 'item' field: 'what' } feature { name: 'shop' field: 'what' } } ";
+  const auto job = Resolve(absl::StrCat(
+      field, "model { wide { feature: 'shop' } reads { match: 'click/bottom' feature: 'shop' } }"));
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_THAT(TablesOf(*job),
+              ElementsAre("users user 0", "shared_4 item 1", "shared_4 shop 2",
+                          "wide/buy/shared_1 shop 2", "wide/click/shared_1 shop 2"));
+  const auto slip = Resolve(field + "model { reads { match: '*/bottom' feature: 'shoe' } }");
+  EXPECT_THAT(std::string(slip.status().message()), HasSubstr("did you mean shop"));
+  const auto wide = Resolve(field + "model { wide { feature: 'shoe' } }");
+  EXPECT_THAT(std::string(wide.status().message()), HasSubstr("did you mean shop"));
+}
+
+// What a checkpoint says of embedding sets nobody gave.
+TEST_F(JobTest, ACheckpointsEmbeddingSetsAreDerivedAnew) {
+  const Config config = Resolve("model { wide {} }")->config;
+  ASSERT_EQ(config.model().embedding_set_size(), 2);
+  const auto job = Evaluate(config, "", "model { wide { feature: 'user' } }");
+  ASSERT_TRUE(job.ok()) << job.status();
+  EXPECT_THAT(job->config.model().embedding_set(1).feature(), ElementsAre("user"));
+}
+
+TEST_F(JobTest, ACheckpointIsEvaluatedForItsTasks) {
+  for (const char* model : {"", "model { wide {} }"}) {
+    const Config config = Resolve(model)->config;
+    EXPECT_TRUE(Evaluate(config, "", "train { tasks: ['buy', 'click'] }").ok());
+    EXPECT_THAT(std::string(Evaluate(config, "", "train { tasks: 'buy' }").status().message()),
+                HasSubstr("its network has the tasks buy, click, the configuration"));
+    const Config one = Resolve(absl::StrCat(model, " train { tasks: 'buy' }"))->config;
+    EXPECT_TRUE(Evaluate(one, "shop").ok());
+    EXPECT_FALSE(Evaluate(one, "shop", "train { tasks: 'click' }").ok());
+  }
+}
+
 TEST_F(JobTest, WhatIsDerivedIsNotGiven) {
+  const auto sets = Resolve("model { wide {} embedding_set { name: 'wide/buy' dim: 2 } }");
+  EXPECT_THAT(std::string(sets.status().message()), HasSubstr("model.embedding_set: it is"));
   const auto job = Resolve("model { unread_feature: 'shop' }");
   EXPECT_THAT(std::string(job.status().message()),
               HasSubstr("model.unread_feature: it is derived"));
