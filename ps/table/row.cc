@@ -35,6 +35,8 @@ absl::StatusOr<RowLayout> RowLayout::Make(const Schema& schema, int table) {
 
   const size_t weight_bytes = source.dim() * sizeof(float);
   size_t end = kWeightsOffset + weight_bytes;
+  // Rows that no optimizer moves never come to be: they are in training what they are in serving.
+  layout.starts_at_zero_ = source.optimizer().empty();
   for (const uint32_t index : source.optimizer()) {
     if (index >= static_cast<uint32_t>(schema.optimizer_size())) {
       return UsageError(

@@ -4,7 +4,7 @@
 // Every list of ids comes in MixId order, which is the order of the index (slot_index.h): a batch
 // walks it forwards, with software prefetch a fixed distance ahead. Rows live in chunks and never
 // move (memory.h); residency (dirty, referenced, pinned) stands in the slot. A pull changes
-// nothing: an absent row is answered by the initial-value function.
+// nothing: an absent row is answered by the initial-value function (at inference, zeros by shards).
 //
 // Over its budget, the table moves cold rows to the store: a clock hand passes over the index,
 // takes unpinned rows that were not referenced since its last pass, writes the dirty ones in key

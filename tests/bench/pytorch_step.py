@@ -438,6 +438,8 @@ def compare(arguments, threads, batch):
             print(f"  {threads} {batch:5} {rates['pytorch'][-1]:8.0f}  paired with Pagoda's "
                   f"{rates['pagoda'][-1]:.0f}", flush=True)
     pytorch.close()
+    if 0 in rates["pytorch"]:
+        sys.exit(f"{setting}: PyTorch failed in a pair, see above")
     ratios = [one / other for one, other in zip(rates["pagoda"], rates["pytorch"])]
     print(f"| {threads} | {batch} | {statistics.median(rates['pagoda']):,.0f} "
           f"| {statistics.median(rates['pytorch']):,.0f} | {statistics.median(ratios):.2f} "

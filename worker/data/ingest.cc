@@ -96,7 +96,9 @@ class Ingester {
       source_tasks_.push_back(TasksOf(source.config));
       for (size_t t = 0; t < tasks.size(); ++t) tasks[t] = tasks[t] || source_tasks_.back()[t];
     }
-    if (tasks != tasks_) encoder_ = nullptr;  // Other columns are needed.
+    // Other columns are needed; of rows of no task, those that each file has.
+    const bool is_of_none = std::find(tasks.begin(), tasks.end(), true) == tasks.end();
+    if (is_of_none || tasks != tasks_) encoder_ = nullptr;
     tasks_ = std::move(tasks);
     for (size_t i = 0; i < sources[0].paths.size() && source_row_ < end_row; ++i) {
       RETURN_IF_ERROR(ReadFile(sources, static_cast<int>(i), end_row));

@@ -143,7 +143,7 @@ class Graph {
   // The columns of x in `ranges`, in that order. All of them: x itself, no node.
   // REQUIRES: ranges lie inside x and hold a column.
   Value Columns(Value x, std::vector<ColumnRange> ranges);
-  // The same, but of all of them, too, a node: no bit behind it depends on what else x holds.
+  // The same, but always a node, even of all columns: bits do not depend on what else x holds.
   Value CopyColumns(Value x, std::vector<ColumnRange> ranges);
   // One value: itself, no node. REQUIRES: at least one.
   Value Concat(absl::Span<const Value> values);

@@ -82,8 +82,8 @@ struct GateUse {
   std::vector<Share> experts;
 };
 
-// Values of a feature for which its table has no row: neither trained nor imported, they are
-// represented by initial weights.
+// Values of a feature for which its table has no row: neither trained nor imported, they
+// count as rows of zeros.
 struct UnseenValues {
   std::string feature;
   int64_t values = 0;  // Above 0.

@@ -13,6 +13,7 @@
 #include "common/io/file.h"
 #include "common/io/pipe.h"
 #include "common/optim/rule.h"
+#include "glog/logging.h"
 #include "worker/data/columns.h"
 #include "worker/data/vectors.h"
 #include "worker/graph/gates.h"
@@ -253,6 +254,7 @@ ModelInput ModelInputOf(const InputLayout& layout) {
           input.features.begin(), input.features.end(), [&](const FeatureColumns& one) {
             return one.set == feature.set && one.columns.begin == feature.input_offset;
           });
+      CHECK(first != input.features.end()) << feature.name << ": its field comes after it";
       first->added.push_back(feature.name);
       continue;
     }

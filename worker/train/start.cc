@@ -183,8 +183,8 @@ absl::Status CheckLabels(const Config& config, const Dataset& dataset) {
     if (dataset.negatives()[t] == 0) {
       return DataError(absl::StrCat("task ", task.name(), ": of ", dataset.rows(TRAIN),
                                     " training rows none lies in its sample space and weighs "
-                                    "anything in its loss; check sample_space, sample_weight and "
-                                    "inside_weight"));
+                                    "anything in its loss; check source.task, sample_space, "
+                                    "sample_weight and inside_weight"));
     }
     return DataError(absl::StrCat("task ", task.name(), ": its label `", task.label(),
                                   "` has no positives in ", dataset.rows(TRAIN),

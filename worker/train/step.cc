@@ -197,7 +197,7 @@ absl::StatusOr<StepResult> Stepper::Impl::Run(PreparedStep& step, PreparedStep* 
   return result;
 }
 
-// A layer's statistics move in the steps of the passes that own the layer.
+// A layer's statistics move in steps in which an optimizer that owns its gain or b moves.
 void Stepper::Impl::MoveRunningStatistics() {
   if (statistics_.empty()) return;
   const auto runs = [this](int optimizer) { return moves_[optimizer].moves; };

@@ -24,8 +24,8 @@
 //
 // All passes of a step start from the same weights. A pass none of whose tasks has weight in the
 // step does not run; an optimizer that owns nothing that a task with weight reaches does not move:
-// no gradient of it is pushed, and its clock stands. Weight sums of the whole step, and what the
-// weighting makes of them, decide that, so all workers agree.
+// no gradient of it is pushed, and its clock stands. Weight sums of the whole step, and what a
+// weighting of losses makes of them, decide that, so all workers agree.
 //
 // Bits depend on the lanes alone: not on threads, workers, shards. All sums are taken along one
 // fixed tree: slices of a lane, lanes of a worker, workers; a lane without examples adds zeros to
@@ -128,7 +128,7 @@ class Stepper {
   // predictions[head][row], heads as Program::heads().
   absl::Status Predict(const Batch& batch, std::vector<std::vector<float>>* predictions);
   // [embedding feature]: values of the last Predict's batch for which the tables have no row, never
-  // trained or imported: initial weights stood for it.
+  // trained or imported: zeros stood for it.
   absl::Span<const int64_t> unseen() const;
 
   // Dense parameters, their averages and their optimizers' states as named tensors: "NAME",

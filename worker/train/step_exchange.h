@@ -75,7 +75,7 @@ class ShardExchange {
   // The replies; the rows, in the layout of `plan`, unless it is null.
   absl::Status FinishStep(const IdPlan* plan, PulledRows* rows);
 
-  // Evaluation's PULL: rows of any ids, nothing pinned, nothing changed.
+  // PULL: rows of any ids, absent ones zeros; nothing pinned, nothing changed.
   absl::Status Pull(const IdPlan& plan, PulledRows* rows);
 
   // Of rows' gradients, by this worker.

@@ -116,7 +116,7 @@ absl::Status DenseUpdate::Finish(int64_t step, double* sum_seconds, double* appl
     const Timed timed(apply_seconds);
     threads_.Finish();
     ClipAndApply();
-    for (size_t round = 1; round + 1 < round_begin_.size(); ++round) {
+    for (size_t round = 1; is_finite_ && round + 1 < round_begin_.size(); ++round) {
       BeginRound(round);
       threads_.Finish();
       ClipAndApply();

@@ -4,10 +4,10 @@
 // A worker alone sums and applies chunk by chunk, in one pass over memory; several sum their own
 // lanes, add the sums of all workers, and then apply. A limit on the norm of the gradient, which is
 // that of all that an optimizer owns, also wants all sums before the first is applied, and a pass
-// over them of its own. An optimizer that does not move in a step (no task of its pass has weight)
-// neither sums nor sends. Optimizers that own a parameter in common are applied to all of theirs
-// one after the other, in the order of the configuration: a worker alone does so in rounds, each
-// again one pass over memory.
+// over them of its own. An optimizer that does not move in a step (none of its tasks has weight)
+// neither sums nor sends. After an error, weights may be half applied. Optimizers that own a
+// parameter in common are applied to all of theirs one after the other, in the order of the
+// configuration: a worker alone does so in rounds, each again one pass over memory.
 //
 // **Confined to the step thread**, but for the threads that it uses.
 #ifndef PAGODA_WORKER_TRAIN_STEP_UPDATE_H_

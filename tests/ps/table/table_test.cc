@@ -372,5 +372,12 @@ TEST(RowLayoutTest, InitialWeightsDependOnNothingElse) {
   for (int i = 0; i < 5; ++i) EXPECT_EQ(a[i], b[i]);
 }
 
+// Nothing would ever make such a row: training reads what serving does.
+TEST(RowLayoutTest, RowsThatNoOptimizerOwnsAreTheDefaultRow) {
+  float weights[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+  MakeLayout(8, 0).InitialWeights(99, weights);
+  for (const float w : weights) EXPECT_EQ(w, RowLayout::kDefaultWeight);
+}
+
 }  // namespace
 }  // namespace pagoda

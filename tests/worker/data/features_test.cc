@@ -440,6 +440,24 @@ TEST(SourceTaskTest, RowsOfNoTaskCountForNumbersAndStatistics) {
               HasSubstr("dataset.source.of_no_task"));
 }
 
+TEST(SourceTaskTest, SourcesOfNoTaskMayHaveColumnsOfTheirOwn) {
+  DataFolder folder;
+  folder.Write("times.csv", "user,ysl\n1,5\n2,7\n");
+  folder.Write("shares.csv", "share,user\n1,4\n");
+  folder.Write("clicks.csv", "user,click\n3,1\n");
+  const auto dataset = folder.Open(ConfigFromText(R"pb(
+    dataset {
+      csv { header: true }
+      source { path: "times.csv" split: TRAIN of_no_task: true }
+      source { path: "shares.csv" split: TRAIN of_no_task: true }
+      source { path: "clicks.csv" split: TRAIN task: "click" }
+      feature { name: "user" table: "u" }
+      task { name: "click" label: "click" }
+    })pb"));
+  ASSERT_TRUE(dataset.ok()) << dataset.status();
+  EXPECT_EQ(FillAll(**dataset, TRAIN).ids[0].ids, (std::vector<uint64_t>{1, 2, 4, 3}));
+}
+
 TEST(SourceTaskTest, RowsAreOfTheTasksThatTheirSourceNames) {
   DataFolder folder;
   folder.Write("clicks.csv", "user,click\n1,1\n2,0\n");
