@@ -356,14 +356,15 @@ void KeepSources(const std::set<std::string>& names, bool alternates,
 }
 
 // Leaves out the elements that match only what tasks that go would have had: "TASK/gate",
-// "level0/TASK/*", "rows:wide/TASK/*".
+// "level0/TASK/*", "rows:wide/TASK/*"; not "rows:TASK", a table that is called like the task.
 template <typename Elements>
 void DropMatchesOfOthers(const std::vector<std::string>& known, const std::set<std::string>& kept,
                          Elements* elements) {
   const auto is_of_gone = [&](const auto& one) {
     const absl::string_view glob = absl::StripPrefix(one.match(), kRowsPrefix);
     const std::vector<std::string> parts = absl::StrSplit(glob, '/');
-    return absl::c_any_of(parts, [&](const std::string& part) {
+    const bool is_table = parts.size() == 1 && glob.size() != one.match().size();
+    return !is_table && absl::c_any_of(parts, [&](const std::string& part) {
       return kept.count(part) == 0 && absl::c_linear_search(known, part);
     });
   };

@@ -216,6 +216,7 @@ TEST(SelectTasksTest, WhatNamesATaskThatGoesGoesToo) {
       train { tasks: 'click' task { name: 'time' }
               group { match: 'rows:wide/time/*' } group { match: 'rows:wide/*' }
               group { match: 'rows:time/*' } group { match: 'time/*' }
+              group { match: 'rows:time' }  # A table of that name.
               weighting { name: 'schedule' point { task: 'time' step: 1 weight: 2 }
                           point { task: 'click' step: 3 weight: 4 } } })",
                                "test");
@@ -227,8 +228,9 @@ TEST(SelectTasksTest, WhatNamesATaskThatGoesGoesToo) {
   EXPECT_THAT(config.dataset().funnel(), ElementsAre("click"));
   EXPECT_THAT(config.model().stop_shared_gate(), IsEmpty());
   EXPECT_THAT(config.train().task(), IsEmpty());
-  ASSERT_EQ(config.train().group_size(), 1);
+  ASSERT_EQ(config.train().group_size(), 2);
   EXPECT_EQ(config.train().group(0).match(), "rows:wide/*");
+  EXPECT_EQ(config.train().group(1).match(), "rows:time");
   ASSERT_EQ(config.train().weighting().point_size(), 1);
   EXPECT_EQ(config.train().weighting().point(0).step(), 3);
 }
