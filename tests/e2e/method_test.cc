@@ -130,6 +130,20 @@ TEST_F(Method, WideAndDeepAlternates) {
   EXPECT_EQ(DigestOfRun("two"), DigestOfRun("wide"));
 }
 
+TEST_F(Method, AGroupOfTheWidePartIsOfRowsUnasked) {
+  const auto digest = [&](const std::string& run, const std::string& groups) {
+    const std::string ftrl = "optimizer { name: 'ftrl' rule: 'ftrl' }";
+    OutputOf(WorkerOf("shared_bottom", "bottom: [8] wide {}", run,
+                      absl::StrCat(ftrl, " train { ", groups, " }")));
+    return DigestOfRun(run);
+  };
+  const std::string plain = digest("plain", "");
+  const std::string prefixed =
+      digest("prefixed", "group { match: 'rows:wide/*' optimizer: 'ftrl' }");
+  EXPECT_NE(prefixed, plain);
+  EXPECT_EQ(digest("bare", "group { match: 'wide/*' optimizer: 'ftrl' }"), prefixed);
+}
+
 TEST_F(Method, WarmStartTakesWhatIsThere) {
   const auto worker = [&](const std::string& run, const std::string& override_text,
                           const Arguments& more) {

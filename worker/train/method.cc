@@ -19,28 +19,34 @@
 #include "common/optim/rule.h"
 #include "worker/data/vectors.h"
 #include "worker/graph/reach.h"
+#include "worker/models/model_input.h"
 
 namespace pagoda {
 namespace {
 
 constexpr absl::string_view kRowsPrefix = "rows:";
 
-// A glob over the names of dense parameters or, after "rows:", over those of tables.
+// A glob over the names of dense parameters or, after "rows:", over those of tables. A wide part
+// has nothing but rows: there "rows:" goes without saying.
 class Pattern {
  public:
   explicit Pattern(const std::string& text) {
     absl::string_view glob = text;
     is_of_rows_ = absl::ConsumePrefix(&glob, kRowsPrefix);
+    is_of_wide_ = absl::StartsWith(glob, kWidePrefix);
     glob_ = std::string(glob);
   }
   bool MatchesParameter(const std::string& name) const { return !is_of_rows_ && Matches(name); }
-  bool MatchesTable(const std::string& name) const { return is_of_rows_ && Matches(name); }
+  bool MatchesTable(const std::string& name) const {
+    return (is_of_rows_ || is_of_wide_) && Matches(name);
+  }
 
  private:
   bool Matches(const std::string& name) const {
     return fnmatch(glob_.c_str(), name.c_str(), 0) == 0;
   }
   bool is_of_rows_;
+  bool is_of_wide_;
   std::string glob_;
 };
 

@@ -221,7 +221,7 @@ std::vector<std::string> ZeroedRows(const Schema& schema, const TrainingMethod& 
           who, "starts the rows of ", FirstOf(deep),
           " at 0, and the network reads them: layers of ",
           "ReLU whose inputs are all 0 learn nothing. Give these rows another rule, such as adam; ",
-          "a wide part may keep this one: group { match: \"rows:wide/*\" optimizer: \"",
+          "a wide part may keep this one: group { match: \"wide/*\" optimizer: \"",
           one.config.name(), "\" }"));
     }
     if (!shared.empty()) {
