@@ -36,6 +36,7 @@
 #include "common/random.h"
 #include "glog/logging.h"
 #include "ps/shard.h"
+#include "tests/bench/peak.h"
 #include "worker/graph/program.h"
 #include "worker/train/step.h"
 
@@ -63,60 +64,6 @@ constexpr int kWarmUpSteps = 10;
 double Now() {
   if (FLAGS_cpu_time) return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-// ---- the machine's peak: fused multiply-adds on registers alone
-
-// 16 independent chains of multiply-adds: more than latency (4 cycles) x units (2). They are named
-// one by one, because an array of vectors would live in memory. The result keeps them alive.
-#if defined(__x86_64__)
-#define PAGODA_CHAINS(X) \
-  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
-#define PAGODA_DECLARE(i) Vector c##i = Vector{} + static_cast<float>(i);
-#define PAGODA_STEP(i) asm volatile("vfmadd213ps %2, %1, %0" : "+v"(c##i) : "v"(a), "v"(b));
-#define PAGODA_FMA_LOOP                                     \
-  const Vector a = Vector{} + 0.999f, b = Vector{} + 1e-3f; \
-  PAGODA_CHAINS(PAGODA_DECLARE)                             \
-  for (int64_t r = 0; r < rounds; ++r) {                    \
-    PAGODA_CHAINS(PAGODA_STEP)                              \
-  }                                                         \
-  return 2.0 * 16 * (sizeof(Vector) / sizeof(float)) * rounds;
-
-__attribute__((target("avx512f"))) double FmaLoop512(int64_t rounds) {
-  typedef float Vector __attribute__((vector_size(64)));
-  PAGODA_FMA_LOOP
-}
-__attribute__((target("avx2,fma"))) double FmaLoop256(int64_t rounds) {
-  typedef float Vector __attribute__((vector_size(32)));
-  PAGODA_FMA_LOOP
-}
-double FmaLoop(int64_t rounds) {
-  return __builtin_cpu_supports("avx512f") ? FmaLoop512(rounds) : FmaLoop256(rounds);
-}
-#else
-double FmaLoop(int64_t) { LOG(FATAL) << "the peak of this processor cannot be measured yet"; }
-#endif
-
-// FLOP/s of `threads` threads together; the best of ten tenths of a second.
-double MeasurePeak(int threads) {
-  double best = 0;
-  for (int trial = 0; trial < 10; ++trial) {
-    std::vector<double> rates(threads);
-    std::vector<std::thread> pool;
-    for (int t = 0; t < threads; ++t) {
-      pool.emplace_back([&rates, t] {
-        const double start = Now();
-        double flops = 0;
-        while (Now() - start < 0.1) flops += FmaLoop(100'000);
-        rates[t] = flops / (Now() - start);
-      });
-    }
-    for (std::thread& thread : pool) thread.join();
-    double sum = 0;
-    for (const double rate : rates) sum += rate;
-    best = std::max(best, sum);
-  }
-  return best;
 }
 
 // ---- the workload
@@ -499,7 +446,7 @@ void Main() {
     return;
   }
   for (const int threads : ParseNumbers(FLAGS_threads)) {
-    const double peak = MeasurePeak(threads);
+    const double peak = MeasurePeak(threads, Now);
     std::printf("fp32 peak on %d threads: %.0f GFLOP/s\n", threads, peak / 1e9);
     std::printf("| threads | batch | samples/s | %% of peak | best samples/s | best %% |\n");
     for (const int rows : ParseNumbers(FLAGS_batches)) MeasureRow(**program, threads, rows, peak);
