@@ -1,10 +1,10 @@
 // Whole runs on rows that have a conversion but no click: which models refuse them, and when.
-#include <sstream>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/e2e/funnel_rows.h"
 #include "tests/support/process.h"
 #include "tests/support/run.h"
 #include "tests/support/temporary_directory.h"
@@ -16,28 +16,13 @@ using ::testing::HasSubstr;
 
 class Funnel : public ::testing::Test {
  protected:
-  // 600 rows user,item,clicked,bought, of which the rows 101 and 201 are no funnel.
+  // Of 600 rows the lines 101 and 201 are no funnel.
   Funnel() {
-    std::ostringstream rows;
-    for (int i = 0; i < 600; ++i) {
-      const uint32_t draw = static_cast<uint32_t>(i) * 2654435761u >> 8;
-      const bool is_broken = i == 100 || i == 200;
-      const bool click = !is_broken && draw % 3 == 0, buy = is_broken || (click && draw % 2 == 0);
-      rows << "u" << draw % 97 << "," << draw / 97 % 53 << "," << click << "," << buy << "\n";
-    }
-    WriteTestFile(folder_.File("rows.csv"), rows.str());
-    WriteTestFile(folder_.File("funnel.textproto"), R"(dataset {
-  name: "funnel"
-  column: ["user", "item", "clicked", "bought"]
-  source { path: "rows.csv" split: TRAIN }
+    WriteTestFile(folder_.File("rows.csv"), FunnelRows({100, 200}));
+    WriteTestFile(folder_.File("funnel.textproto"),
+                  FunnelDataset(R"(source { path: "rows.csv" split: TRAIN }
   source { path: "rows.csv" end_row: 90 split: VALID }
-  source { path: "rows.csv" end_row: 90 split: TEST }
-  feature { name: "user" }
-  feature { name: "item" }
-  task { name: "click" label: "clicked" }
-  task { name: "buy" label: "bought" }
-  funnel: ["click", "buy"]
-})");
+  source { path: "rows.csv" end_row: 90 split: TEST })"));
   }
   Finished Train(const std::string& model, const std::string& run, const std::string& dataset) {
     return RunProcess(

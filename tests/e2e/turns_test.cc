@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/e2e/funnel_rows.h"
 #include "tests/support/process.h"
 #include "tests/support/run.h"
 #include "tests/support/temporary_directory.h"
@@ -131,23 +132,9 @@ TEST_F(Turns, ATaskDoesNotDependOnAnothersFile) {
 
 // Escm2's loss of the conversion reads which rows have a click: in the conversion's turn, too.
 TEST_F(Turns, ALossMayReadAnotherTasksLabels) {
-  std::ostringstream rows;
-  for (int i = 0; i < 600; ++i) {
-    const uint32_t draw = static_cast<uint32_t>(i) * 2654435761u >> 8;
-    const bool click = draw % 3 == 0, buy = click && draw % 2 == 0;
-    rows << "u" << draw % 97 << "," << draw / 97 % 53 << "," << click << "," << buy << "\n";
-  }
-  WriteTestFile(folder_.File("funnel.csv"), rows.str());
-  WriteTestFile(folder_.File("funnel.textproto"), R"(dataset {
-  name: "funnel"
-  column: ["user", "item", "clicked", "bought"]
-  source { path: "funnel.csv" split: TRAIN }
-  feature { name: "user" }
-  feature { name: "item" }
-  task { name: "click" label: "clicked" }
-  task { name: "buy" label: "bought" }
-  funnel: ["click", "buy"]
-})");
+  WriteTestFile(folder_.File("funnel.csv"), FunnelRows());
+  WriteTestFile(folder_.File("funnel.textproto"),
+                FunnelDataset(R"(source { path: "funnel.csv" split: TRAIN })"));
   const auto digest = [&](const std::string& run, double weight) {
     OutputOf({Binary("worker"), "--model=escm2", "--dataset=" + folder_.File("funnel.textproto"),
               "--config_root=" PAGODA_SOURCE_DIR "/configs", "--run_dir=" + RunDir(run),
